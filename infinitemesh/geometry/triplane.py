@@ -1,0 +1,24 @@
+"""Features of a triplane at points (planes xy, xz, zy, as in the published model)."""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+PLANE_AXES = ((0, 1), (0, 2), (2, 1))  # (column, row) axes of each plane, as in InstantMesh
+
+
+def sample_triplane(
+    planes: Float[Tensor, "b 3 c h w"], points: Float[Tensor, "b n 3"], *, padding: str = "zeros"
+) -> Float[Tensor, "b n 3*c"]:
+    """Features at points of [-1, 1]^3, from the (x, y), (x, z) and (z, y) planes in that order (align_corners False)."""
+    columns_rows = points[..., torch.tensor(PLANE_AXES, device=points.device)]  # b n plane 2
+    features = F.grid_sample(
+        rearrange(planes, "b plane c h w -> (b plane) c h w"),
+        rearrange(columns_rows, "b n plane uv -> (b plane) n 1 uv").to(planes.dtype),
+        mode="bilinear",
+        padding_mode=padding,
+        align_corners=False,
+    )
+    return rearrange(features, "(b plane) c n 1 -> b n (plane c)", plane=3)
