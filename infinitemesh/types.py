@@ -53,8 +53,8 @@ class Camera:
 
     @staticmethod
     def orbit(
-        azimuth_deg: float | Sequence[float] | Tensor,
-        elevation_deg: float | Sequence[float] | Tensor = 0.0,
+        azimuth_deg: float | int | Sequence[float | int] | Tensor,
+        elevation_deg: float | int | Sequence[float | int] | Tensor = 0.0,
         *,
         projection: Projection = "orthographic",
         span: float = 2 * FIELD_HALF_EXTENT,
@@ -155,9 +155,7 @@ class Camera:
             clip_from_cam[..., 3, 2] = -1
         return clip_from_cam @ self.cam_from_world
 
-    def project(
-        self, points: Float[Tensor, "p 3"]
-    ) -> tuple[Float[Tensor, "*n p 2"], Float[Tensor, "*n p"]]:
+    def project(self, points: Float[Tensor, "p 3"]) -> tuple[Float[Tensor, "*n p 2"], Float[Tensor, "*n p"]]:
         """Where world points land, as (u, v) in [0, 1] from the top left corner, and their depth (-z) in world units."""
         rotation, translation = self.cam_from_world[..., :3, :3], self.cam_from_world[..., :3, 3]
         in_cam = points @ rotation.transpose(-1, -2) + translation[..., None, :]
@@ -236,10 +234,23 @@ class ViewSet:
 
 @dataclass(frozen=True)
 class Triplane:
-    """Feature planes of a field over the cube [-half_extent, half_extent]^3 (plane axes: `geometry.triplane`)."""
+    """Feature planes of a field over the cube [-half_extent, half_extent]^3 (plane axes: `geometry.triplane`).
+
+    Decoders take field coordinates ([-1, 1]^3 is the whole cube). `frame` names the field's axes: "gltf" is the world,
+    "instantmesh" is z up with the front on +x, as public weights have it: (x, y, z) of the world is (z, x, y) there.
+    """
 
     planes: Float[Tensor, "3 c r r"]
     half_extent: float = FIELD_HALF_EXTENT
+    frame: Literal["gltf", "instantmesh"] = "gltf"
+
+    def field_from_world(self, points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
+        """Field coordinates of world points."""
+        return (points if self.frame == "gltf" else points[..., [2, 0, 1]]) / self.half_extent
+
+    def world_from_field(self, points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
+        """World points of field coordinates."""
+        return (points if self.frame == "gltf" else points[..., [1, 2, 0]]) * self.half_extent
 
     def to(self, device: torch.device | str) -> "Triplane":
         return replace(self, planes=self.planes.to(device))

@@ -1,0 +1,192 @@
+"""The large reconstruction model (Sec. 3.3): posed views -> triplane, decoded by small MLPs.
+
+    rgba views ──▶ CameraViT ──▶ ViewFusion (Eq. 4-6) ──▶ TriplaneTransformer ──▶ planes ──▶ FieldDecoders
+          └────────────────────▶ ProjectionLift (option) ──────────┘
+
+One class serves every size. The `paper` preset has InstantMesh's tensors under InstantMesh's names, plus `fusion.*`.
+"""
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from infinitemesh.models.camera_vit import CameraViT
+from infinitemesh.models.field_decoders import FieldDecoders
+from infinitemesh.models.fusion import FusionReading, ViewFusion
+from infinitemesh.models.lift import ProjectionLift
+from infinitemesh.models.triplane_transformer import TriplaneTransformer
+from infinitemesh.types import FIELD_HALF_EXTENT, Camera
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PERSPECTIVE_HALF_EXTENT = (
+    4.0 * 0.2679491924311227
+)  # InstantMesh's input rig: radius 4, fov 30 shows +-1.072 at the origin
+
+
+class LargeReconstructionModel(ModelMixin, ConfigMixin):
+    """Views to planes; `decoders` reads the planes.
+
+    `frame` names the field's own axes: "gltf" is the library's world, "instantmesh" is z up with the front on +x.
+    `half_extent` is the world length that plane coordinate 1 stands for. `ray_maps` gives each pixel its Plücker ray
+    (6 channels) and its alpha beside its colour; without it, views are composited on white and normalised for DINO.
+    """
+
+    config_name = "config.json"
+
+    @register_to_config
+    def __init__(
+        self,
+        encoder_dim: int = 768,
+        encoder_layers: int = 12,
+        encoder_heads: int = 12,
+        position_grid: int = 14,
+        image_size: int = 320,
+        camera_modulation: bool = True,
+        ray_maps: bool = False,
+        fusion_reading: FusionReading | None = "joint",
+        fusion_heads: int = 12,
+        transformer_dim: int = 1024,
+        transformer_layers: int = 16,
+        transformer_heads: int = 16,
+        triplane_low_res: int = 32,
+        triplane_dim: int = 80,
+        decoder_hidden: int = 64,
+        lift: bool = False,
+        lift_pixel_channels: int = 32,
+        lift_volume_channels: int = 32,
+        plane_padding: str = "zeros",
+        half_extent: float = FIELD_HALF_EXTENT,
+        frame: Literal["gltf", "instantmesh"] = "gltf",
+    ):
+        super().__init__()
+        self.encoder = CameraViT(
+            dim=encoder_dim,
+            num_layers=encoder_layers,
+            num_heads=encoder_heads,
+            in_channels=10 if ray_maps else 3,
+            position_grid=position_grid,
+            camera_modulation=camera_modulation,
+        )
+        self.fusion = None
+        if fusion_reading is not None:
+            num_patches = (image_size // 16) ** 2 + 1
+            self.fusion = ViewFusion(encoder_dim, fusion_heads, reading=fusion_reading, num_patches=num_patches)
+        self.transformer = TriplaneTransformer(
+            dim=transformer_dim,
+            num_layers=transformer_layers,
+            num_heads=transformer_heads,
+            image_dim=encoder_dim,
+            low_res=triplane_low_res,
+            channels=triplane_dim,
+        )
+        self.synthesizer = nn.Module()
+        self.synthesizer.decoder = FieldDecoders(channels=triplane_dim, hidden=decoder_hidden, padding=plane_padding)
+        self.projection_lift = None
+        if lift:
+            self.projection_lift = ProjectionLift(
+                dim=transformer_dim,
+                low_res=triplane_low_res,
+                pixel_channels=lift_pixel_channels,
+                volume_channels=lift_volume_channels,
+                half_extent=half_extent,
+            )
+
+    @classmethod
+    def preset(cls, name: str, **overrides: Any) -> "LargeReconstructionModel":
+        """A freshly initialised network of a named size: `tiny`, `small` or `paper`."""
+        if name not in PRESETS:
+            raise ValueError(f"reconstruction preset {name!r} is unknown: choose one of {', '.join(PRESETS)}")
+        return cls(**{**PRESETS[name], **overrides})
+
+    @property
+    def decoders(self) -> FieldDecoders:
+        return self.synthesizer.decoder
+
+    def forward(self, rgba: Float[Tensor, "b v 4 h w"], camera: Camera) -> Float[Tensor, "b 3 c r r"]:
+        """Planes of b objects from v views each: straight rgb and alpha in [0, 1], camera axes (b, v), ring order."""
+        tokens = self.encode(rgba, camera)
+        lifted = None if self.projection_lift is None else self.projection_lift(rgba, camera)
+        return self.transformer(rearrange(tokens, "b v p d -> b (v p) d"), lifted)
+
+    def encode(self, rgba: Float[Tensor, "b v 4 h w"], camera: Camera) -> Float[Tensor, "b v p d"]:
+        """Image tokens, fused over the views when the network has a fusion."""
+        pixels = rearrange(self.pixels(rgba, camera), "b v c h w -> (b v) c h w")
+        code = rearrange(self.camera_code(camera), "b v c -> (b v) c").to(pixels.dtype)
+        tokens = rearrange(self.encoder(pixels, code), "(b v) p d -> b v p d", b=len(rgba))
+        return tokens if self.fusion is None else self.fusion(tokens)
+
+    def pixels(self, rgba: Float[Tensor, "b v 4 h w"], camera: Camera) -> Float[Tensor, "b v c s s"]:
+        """What the encoder sees: resized, normalised colour, and with `ray_maps` alpha and rays."""
+        size = self.config.image_size
+        rgb, alpha = rgba[:, :, :3], rgba[:, :, 3:]
+        if not self.config.ray_maps:
+            white = resize(rgb * alpha + (1 - alpha), size)
+            mean, std = (white.new_tensor(x)[:, None, None] for x in (IMAGENET_MEAN, IMAGENET_STD))
+            return (white - mean) / std
+        colour = (rgb - 0.5) * 2 * alpha
+        return torch.cat(
+            [resize(torch.cat([colour, alpha], dim=2), size), self._ray_maps(camera).to(rgba.dtype)], dim=2
+        )
+
+    def _ray_maps(self, camera: Camera) -> Float[Tensor, "b v 6 s s"]:
+        """Plücker rays (direction, origin x direction) in units of half_extent."""
+        origin, direction = camera.rays(self.config.image_size)
+        moment = torch.linalg.cross(origin / self.config.half_extent, direction)
+        return rearrange(torch.cat([direction, moment], dim=-1), "b v h w c -> b v c h w")
+
+    def camera_code(self, camera: Camera) -> Float[Tensor, "b v 16"]:
+        """Camera-to-field 3x4, row-major, and fx, fy, cx, cy in image widths.
+
+        In the InstantMesh frame an orthographic view is coded as the perspective camera of its rig that shows the
+        same square at the origin (radius 4, fov 30).
+        """
+        world_from_cam = camera.world_from_cam
+        k = camera.intrinsics
+        fxfycxcy = torch.stack([k[..., 0, 0], k[..., 1, 1], k[..., 0, 2], k[..., 1, 2]], dim=-1)
+        if self.config.frame == "instantmesh":
+            rotation, position = world_from_cam[..., [2, 0, 1], :3], world_from_cam[..., [2, 0, 1], 3]
+            if camera.projection == "orthographic":
+                position = 4.0 * F.normalize(rotation[..., 2], dim=-1)
+                fxfycxcy = fxfycxcy.new_tensor([1.8660254, 1.8660254, 0.5, 0.5]).expand_as(fxfycxcy)
+            else:
+                position = position / self.config.half_extent
+            matrix = torch.cat([rotation, position[..., None]], dim=-1)
+        else:
+            matrix = world_from_cam[..., :3, :]
+        return torch.cat([rearrange(matrix, "b v i j -> b v (i j)"), fxfycxcy], dim=-1)
+
+
+def resize(images: Float[Tensor, "b v c h w"], size: int) -> Float[Tensor, "b v c s s"]:
+    """Bicubic with antialiasing, clamped to the range of its input's colours; the identity at the same size."""
+    if images.shape[-1] == size and images.shape[-2] == size:
+        return images
+    flat = rearrange(images, "b v c h w -> (b v) c h w")
+    flat = F.interpolate(flat, (size, size), mode="bicubic", antialias=True, align_corners=False)
+    return rearrange(flat.clamp(images.amin(), images.amax()), "(b v) c h w -> b v c h w", b=len(images))
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": dict(
+        encoder_dim=32, encoder_layers=1, encoder_heads=2, position_grid=2, image_size=32, camera_modulation=False,
+        ray_maps=True, fusion_reading="joint", fusion_heads=2, transformer_dim=32, transformer_layers=1, transformer_heads=2,
+        triplane_low_res=6, triplane_dim=8, decoder_hidden=16, lift=True, lift_pixel_channels=8,
+        lift_volume_channels=8, plane_padding="border",
+    ),
+    "small": dict(
+        encoder_dim=320, encoder_layers=6, encoder_heads=5, position_grid=16, image_size=256, camera_modulation=False,
+        ray_maps=True, fusion_reading="joint", fusion_heads=5, transformer_dim=384, transformer_layers=6, transformer_heads=6,
+        triplane_low_res=32, triplane_dim=40, decoder_hidden=64, lift=True, plane_padding="border",
+    ),
+    # InstantMesh large; `paper-base` is its smaller sibling.
+    "paper": dict(frame="instantmesh", half_extent=FIELD_HALF_EXTENT / PERSPECTIVE_HALF_EXTENT),
+    "paper-base": dict(
+        transformer_layers=12, triplane_dim=40, frame="instantmesh",
+        half_extent=FIELD_HALF_EXTENT / PERSPECTIVE_HALF_EXTENT,
+    ),
+}  # fmt: skip
