@@ -4,7 +4,7 @@ Multi-view attention adds no weights: it is a regrouping of tokens around an unm
 module is the cross-domain attention, named as in the public Wonder3D weights.
 """
 
-from typing import Any
+from typing import Any, cast
 
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import Attention
@@ -33,16 +33,15 @@ class MultiViewBlock(BasicTransformerBlock):
         cameras are orthographic at elevation 0, and cheap enough for the finest level.
         """
         block.__class__ = cls
-        block.row_attention = row_attention
-        block.attn_joint_mid = block.norm_joint_mid = None
+        grafted = cast(MultiViewBlock, block)
+        grafted.row_attention = row_attention
+        grafted.attn_joint_mid = grafted.norm_joint_mid = None
         if cross_domain:
             heads = block.attn1.heads
-            block.attn_joint_mid = Attention(query_dim=block.dim, heads=heads, dim_head=block.dim // heads)
-            nn.init.zeros_(
-                block.attn_joint_mid.to_out[0].weight
-            )  # a stage-1 model is unchanged when the layers are added
-            block.norm_joint_mid = nn.LayerNorm(block.dim)
-        return block
+            attention = Attention(query_dim=block.dim, heads=heads, dim_head=block.dim // heads)
+            nn.init.zeros_(cast(nn.ModuleList, attention.to_out)[0].weight)  # pyright: ignore[reportArgumentType]
+            grafted.attn_joint_mid, grafted.norm_joint_mid = attention, nn.LayerNorm(block.dim)
+        return grafted
 
     def forward(
         self,
@@ -56,17 +55,18 @@ class MultiViewBlock(BasicTransformerBlock):
         added_cond_kwargs: dict[str, Tensor] | None = None,
     ) -> Float[Tensor, "rows tokens c"]:
         assert attention_mask is None and cross_attention_kwargs is not None
+        norm2 = cast(nn.LayerNorm, self.norm2)
         processor_kwargs = dict(cross_attention_kwargs)
         num_views, num_domains = processor_kwargs.pop("num_views"), processor_kwargs.pop("num_domains")
 
         h = hidden_states
         h = h + self._across_views(self.norm1(h), num_views, processor_kwargs)
-        if self.attn_joint_mid is not None:
+        if self.attn_joint_mid is not None and self.norm_joint_mid is not None:
             together = rearrange(self.norm_joint_mid(h), "(d n) l c -> n (d l) c", d=num_domains)
             h = h + rearrange(
                 self.attn_joint_mid(together, **processor_kwargs), "n (d l) c -> (d n) l c", d=num_domains
             )
-        h = h + self.attn2(self.norm2(h), encoder_hidden_states, encoder_attention_mask, **processor_kwargs)
+        h = h + self.attn2(norm2(h), encoder_hidden_states, encoder_attention_mask, **processor_kwargs)
         return h + self.ff(self.norm3(h))
 
     def _across_views(self, h: Tensor, num_views: int, processor_kwargs: dict[str, Any]) -> Tensor:

@@ -150,7 +150,7 @@ def test_cross_domain_layers_start_as_a_constant_that_no_other_row_enters():
 
 
 def test_it_is_diffusers_own_network_where_views_do_not_meet():
-    unet, c = tiny(), tiny_rows(3)
+    unet, c = tiny(row_attention=False), tiny_rows(3)
     config = {key: value for key, value in unet.config.items() if not key.startswith("_")}
     for ours in ("num_views", "cross_domain", "row_attention"):
         config.pop(ours)
