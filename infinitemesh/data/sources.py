@@ -1,0 +1,172 @@
+"""Where objects come from: an index.csv with tiers or any folder of GLBs; and one GLB as plain arrays."""
+
+import csv
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+from PIL import Image
+
+from infinitemesh.errors import InputError
+
+TRAINING_TIERS = ("A", "B", "U")
+EVALUATION_TIER = "eval"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingWeights:
+    """How often an object is drawn: real scans and detailed objects more, tile-like and plain ones less."""
+
+    source: dict[str, float] = field(
+        default_factory=lambda: {
+            "ycb": 3.0,
+            "polyhaven": 3.0,
+            "sh3d": 1.5,
+            "infinigen": 1.5,
+            "aws": 1.5,
+            "gazebo": 1.5,
+            "kenney": 0.5,
+            "basemeshes": 0.4,
+        }
+    )
+    tier: dict[str, float] = field(default_factory=lambda: {"B": 0.4})
+
+    def of(self, source: str, tier: str) -> float:
+        return self.source.get(source, 1.0) * self.tier.get(tier, 1.0)
+
+
+@dataclass(frozen=True)
+class SourceObject:
+    """One file of a collection. Tier A is good, B simple (drawn less), U untextured, eval for measuring only."""
+
+    path: Path
+    name: str
+    source: str
+    tier: str
+
+
+@dataclass(frozen=True)
+class TexturedArrays:
+    """A mesh in the box frame (centred, longest side 1); `uv` in [0, 1], glTF's top left origin."""
+
+    vertices: Float[np.ndarray, "v 3"]
+    faces: Int[np.ndarray, "f 3"]
+    uv: Float[np.ndarray, "v 2"]
+    texture: Image.Image | None
+
+
+def list_objects(collection: str | Path, tiers: tuple[str, ...] = TRAINING_TIERS) -> list[SourceObject]:
+    """The objects of an index.csv (columns path, source, tier) or of a folder of .glb files (all tier A).
+
+    A folder that a nearby index.csv knows takes its tiers from there, so evaluation objects cannot slip in.
+    """
+    collection = Path(collection)
+    if collection.is_dir():
+        objects = _list_folder(collection)
+    elif collection.suffix == ".csv" and collection.is_file():
+        objects = _list_index(collection)
+    else:
+        raise InputError(f"{collection} is neither an index.csv nor a folder of .glb files")
+    chosen = [o for o in objects if o.tier in tiers]
+    if not chosen:
+        found = sorted({o.tier for o in objects})
+        raise InputError(
+            f"{collection} has no object of the tiers {', '.join(tiers)}; it has {found or 'no .glb file'}"
+        )
+    return sorted(chosen, key=lambda o: (o.source, o.name))
+
+
+def _list_index(index: Path) -> list[SourceObject]:
+    with index.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    missing = {"path", "source", "tier"} - set(rows[0] if rows else ())
+    if missing:
+        raise InputError(f"{index} lacks the columns {sorted(missing)}; it needs path, source and tier")
+    return [
+        SourceObject(index.parent / r["path"], f"{r['source']}/{Path(r['path']).stem}", r["source"], r["tier"])
+        for r in rows
+    ]
+
+
+def _list_folder(folder: Path) -> list[SourceObject]:
+    folder = folder.resolve()
+    known: dict[Path, SourceObject] = {}
+    for level in (folder, *list(folder.parents)[:2]):
+        if (level / "index.csv").is_file():
+            known |= {o.path.resolve(): o for o in _list_index(level / "index.csv")}
+    return [
+        known.get(
+            path.resolve(),
+            SourceObject(path, f"{folder.name}/{path.relative_to(folder).with_suffix('')}", folder.name, "A"),
+        )
+        for path in sorted(folder.rglob("*.glb"))
+    ]
+
+
+def read_object(path: str | Path, *, max_faces: int = 24_000) -> TexturedArrays:
+    """Reads a GLB, moves it to the box frame and decimates what has more than `max_faces` faces.
+
+    The texture is the base colour one, or one pixel of the base colour factor. Vertex colours are not read.
+    Raises InputError for a file that is not a mesh with at least 4 faces.
+    """
+    import trimesh
+
+    try:
+        mesh = trimesh.load(path, force="mesh", process=False)
+    except Exception as error:  # trimesh raises whatever its readers meet
+        raise InputError(f"{path} cannot be read as a mesh: {error}") from error
+    vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
+    if len(faces) < 4 or not np.isfinite(vertices).all():
+        raise InputError(f"{path} has {len(faces)} faces or vertices that are not finite; an object needs at least 4")
+    uv, texture = _base_colour(mesh, len(vertices))
+    if len(faces) > max_faces:
+        vertices, faces, uv = _decimate(vertices, faces, uv, max_faces)
+    uv, texture = _into_unit_square(uv, texture)
+    low, high = vertices[faces].min((0, 1)), vertices[faces].max((0, 1))
+    vertices = (vertices - (low + high) / 2) / max(float((high - low).max()), 1e-12)
+    return TexturedArrays(vertices, faces, uv, texture)
+
+
+def _base_colour(mesh, num_vertices: int) -> tuple[np.ndarray, Image.Image | None]:
+    uv = getattr(mesh.visual, "uv", None)
+    material = getattr(mesh.visual, "material", None)
+    texture = getattr(material, "baseColorTexture", None)
+    factor = getattr(material, "baseColorFactor", None)
+    if uv is not None and texture is not None:
+        return np.stack([uv[:, 0], 1 - uv[:, 1]], axis=-1), texture.convert("RGB")  # trimesh turns v upside down
+    if factor is not None:
+        linear = np.asarray(factor[:3], np.float64) / (255 if np.asarray(factor).dtype.kind in "iu" else 1)
+        srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clip(1e-9) ** (1 / 2.4) - 0.055)
+        colour = tuple(round(255 * c) for c in srgb.clip(0, 1))
+        return np.zeros((num_vertices, 2)), Image.new("RGB", (1, 1), colour)
+    return np.zeros((num_vertices, 2)), None
+
+
+def _decimate(
+    vertices: np.ndarray, faces: np.ndarray, uv: np.ndarray, max_faces: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices split at seams stay split, so each new vertex takes the uv of the nearest old one merged into it."""
+    import fast_simplification
+
+    _, _, collapses = fast_simplification.simplify(
+        vertices.astype(np.float32), faces.astype(np.int32), target_count=max_faces, return_collapses=True
+    )
+    new_vertices, new_faces, new_from_old = fast_simplification.replay_simplification(
+        vertices.astype(np.float32), faces.astype(np.int32), collapses
+    )
+    moved = np.linalg.norm(vertices - new_vertices[new_from_old], axis=1)
+    order = np.argsort(-moved)  # the nearest is written last and stays
+    new_uv = np.zeros((len(new_vertices), 2))
+    new_uv[new_from_old[order]] = uv[order]
+    return new_vertices.astype(np.float64), new_faces.astype(np.int64), new_uv
+
+
+def _into_unit_square(uv: np.ndarray, texture: Image.Image | None) -> tuple[np.ndarray, Image.Image | None]:
+    """Textures that repeat are laid out side by side, so that coordinates need no wrapping."""
+    if texture is None or (uv.min() >= -0.02 and uv.max() <= 1.02):
+        return uv.clip(0, 1), texture
+    start = np.floor(uv.min(0) + 0.02)
+    tiles = np.ceil(uv.max(0) - 0.02 - start).astype(int).clip(1, 8)  # more repeats than that are noise at our sizes
+    repeated = np.tile(np.asarray(texture), (tiles[1], tiles[0], 1))
+    return ((uv - start) / tiles).clip(0, 1), Image.fromarray(repeated)
