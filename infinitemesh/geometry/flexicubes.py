@@ -19,6 +19,7 @@ from infinitemesh.geometry.flexicubes_tables import EDGE_CORNERS, CaseTables, ca
 from infinitemesh.geometry.voxel_grid import VoxelGrid
 
 WEIGHT_SCALE = 0.5  # InstantMesh's; how far the weights may move from neutral (FlexiCubes' own default is 0.99)
+BLOCK = 65_536  # cubes whose edges are held at once, about 2 kB each
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class FlexiCubesMesh:
 
     vertices: Float[Tensor, "v 3"]
     faces: Int[Tensor, "f 3"]
-    deviation: Float[Tensor, " e"]  # L_dev's terms, one a dual vertex's edge; the loss is their mean
+    L_dev: Float[Tensor, " e"]  # one term an edge of a dual vertex; the loss is their mean
 
 
 def flexicubes(
@@ -70,15 +71,14 @@ def flexicubes(
     row_of_cube[grid.cube_ids(cubes[:, 0])] = torch.arange(len(cubes), device=sdf.device)
     cases = _resolve(_cases(sdf, cubes), cubes, row_of_cube, grid, tables)
 
-    num_duals = tables.num_duals[cases]
-    cube_of_dual = torch.repeat_interleave(torch.arange(len(cubes), device=sdf.device), num_duals)
-    first_dual = num_duals.cumsum(0) - num_duals
-    positions, terms = _dual_vertices(vertices, sdf, cubes, cases, alpha, beta, cube_of_dual, first_dual, tables)
+    blocks = zip(*(values.split(BLOCK) for values in (cubes, cases, alpha, beta)), strict=True)
+    duals, terms = zip(*(_dual_vertices(vertices, sdf, tables, *block) for block in blocks), strict=True)
 
-    dual_of_edge = first_dual[:, None] + tables.dual_of_edge[cases]
+    num_duals = tables.num_duals[cases]
+    dual_of_edge = _starts(num_duals)[:, None] + tables.dual_of_edge[cases]
     quads = _quads(sdf, cubes, dual_of_edge, row_of_cube, grid)
-    mesh_vertices, faces = _triangles(positions, quads, gamma[cube_of_dual], training=training)
-    return FlexiCubesMesh(mesh_vertices, faces, terms)
+    mesh_vertices, faces = _triangles(torch.cat(duals), quads, gamma[_repeated_rows(num_duals)], training=training)
+    return FlexiCubesMesh(mesh_vertices, faces, torch.cat(terms))
 
 
 def _crosses(sdf: Tensor, cubes: Tensor) -> Bool[Tensor, " c"]:
@@ -120,31 +120,30 @@ def _resolve(
 
 
 def _dual_vertices(
-    vertices: Tensor,
-    sdf: Tensor,
-    cubes: Tensor,
-    cases: Tensor,
-    alpha: Tensor,
-    beta: Tensor,
-    cube_of_dual: Tensor,
-    first_dual: Tensor,
-    tables: CaseTables,
+    vertices: Tensor, sdf: Tensor, tables: CaseTables, cubes: Tensor, cases: Tensor, alpha: Tensor, beta: Tensor
 ) -> tuple[Float[Tensor, "d 3"], Float[Tensor, " e"]]:
     """Positions of the dual vertices, ordered by cube, and L_dev's terms."""
-    ends = torch.tensor(EDGE_CORNERS, device=sdf.device)
-    end_points = cubes[:, ends]  # s 12 2
-    end_alpha = alpha[:, ends]
-    end_positions = vertices[end_points]
-    end_sdf = sdf[end_points]
-    crossings = _zero_crossings(end_positions, end_sdf * end_alpha)
-
-    dual_in_cube = torch.arange(len(cube_of_dual), device=sdf.device) - first_dual[cube_of_dual]
+    num_duals = tables.num_duals[cases]
+    cube_of_dual = _repeated_rows(num_duals)
+    dual_in_cube = torch.arange(len(cube_of_dual), device=sdf.device) - _starts(num_duals)[cube_of_dual]
     belongs = tables.dual_of_edge[cases][cube_of_dual] == dual_in_cube[:, None]  # d 12
+
+    ends = torch.tensor(EDGE_CORNERS, device=sdf.device)
+    end_positions, end_sdf = vertices[cubes[:, ends]], sdf[cubes[:, ends]]  # s 12 2
+    crossings = _zero_crossings(end_positions, end_sdf * alpha[:, ends])
     weight = beta[cube_of_dual] * belongs
     positions = (weight[..., None] * crossings[cube_of_dual]).sum(dim=1) / weight.sum(dim=1, keepdim=True)
 
     plain_crossings = _zero_crossings(end_positions, end_sdf)  # L_dev looks at the field's crossings, without alpha
     return positions, deviation(positions, plain_crossings[cube_of_dual], belongs)
+
+
+def _repeated_rows(counts: Int[Tensor, " s"]) -> Int[Tensor, " d"]:
+    return torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+
+
+def _starts(counts: Int[Tensor, " s"]) -> Int[Tensor, " s"]:
+    return counts.cumsum(0) - counts
 
 
 def _zero_crossings(ends: Float[Tensor, "s 12 2 3"], values: Float[Tensor, "s 12 2"]) -> Float[Tensor, "s 12 3"]:

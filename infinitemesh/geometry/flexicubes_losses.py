@@ -1,9 +1,36 @@
 """What keeps FlexiCubes' freedom in check: L_dev, the sign-change term, the weights' decay."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegularityWeights:
+    """InstantMesh's, relative to a colour loss of weight 4 (its error is taken on [-1, 1])."""
+
+    deviation: float = 0.5
+    sign_change: float = 0.01
+    weight_decay: float = 0.1
+
+
+@dataclass(frozen=True)
+class Regularity:
+    """FlexiCubes' three regularisers of one surface, unweighted."""
+
+    deviation: Float[Tensor, ""]  # L_dev
+    sign_change: Float[Tensor, ""]
+    weight_decay: Float[Tensor, ""]
+
+    def total(self, weights: RegularityWeights = RegularityWeights()) -> Float[Tensor, ""]:
+        return (
+            weights.deviation * self.deviation
+            + weights.sign_change * self.sign_change
+            + weights.weight_decay * self.weight_decay
+        )
 
 
 def deviation(

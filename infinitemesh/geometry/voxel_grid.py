@@ -57,11 +57,15 @@ class VoxelGrid:
         """Integer (x, y, z) in [0, resolution]."""
         return _unravel(ids, self.resolution + 1)
 
+    def cube_coordinates(self, ids: Int[Tensor, " c"]) -> Int[Tensor, "c 3"]:
+        """Integer (x, y, z) in [0, resolution)."""
+        return _unravel(ids, self.resolution)
+
     def cubes(self, ids: Int[Tensor, " c"] | None = None, *, device: torch.device | str = "cpu") -> Int[Tensor, "c 8"]:
         """Point numbers of the corners of some cubes, or of all."""
         if ids is None:
             ids = torch.arange(self.num_cubes, device=device)
-        first = (_unravel(ids, self.resolution) * torch.tensor(self.point_strides, device=ids.device)).sum(-1)
+        first = (self.cube_coordinates(ids) * torch.tensor(self.point_strides, device=ids.device)).sum(-1)
         return first[:, None] + self.corner_offsets(ids.device)
 
     def corner_offsets(self, device: torch.device | str = "cpu") -> Int[Tensor, "8"]:
