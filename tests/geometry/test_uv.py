@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from infinitemesh.errors import InputError
+from infinitemesh.geometry.uv import _cells_inside, unwrap
+
+METHODS = ["box", "xatlas"]
+
+
+def tensors(mesh):
+    return torch.tensor(mesh.vertices, dtype=torch.float32), torch.tensor(mesh.faces)
+
+
+def torus():
+    return tensors(trimesh.creation.torus(0.5, 0.2, major_sections=24, minor_sections=12))
+
+
+def ramp(turns=6, per_turn=16):
+    """A spiral staircase without steps: one connected piece that faces +y and lies over itself `turns` times."""
+    angle = torch.linspace(0, turns * 2 * torch.pi, turns * per_turn + 1)
+    height = torch.linspace(-0.5, 0.5, len(angle))
+    rings = [torch.stack([r * angle.sin(), height, r * angle.cos()], dim=-1) for r in (0.2, 0.5)]
+    inner = torch.arange(len(angle) - 1)
+    outer = inner + len(angle)
+    return torch.cat(rings), torch.cat(
+        [torch.stack([inner, outer, outer + 1], dim=1), torch.stack([inner, outer + 1, inner + 1], dim=1)]
+    )
+
+
+def texels_covered_twice(unwrapped, resolution):
+    _, column, row = _cells_inside(unwrapped.uv[unwrapped.faces].numpy().astype(np.float64) * resolution)
+    return int((np.bincount(row * resolution + column) > 1).sum())
+
+
+def area(corners):
+    edges = corners[:, 1:] - corners[:, :1]
+    if corners.shape[-1] == 2:
+        edges = torch.cat([edges, torch.zeros_like(edges[..., :1])], dim=-1)
+    return torch.linalg.cross(edges[:, 0], edges[:, 1]).norm(dim=-1) / 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("shape", [torus, ramp])
+def test_triangles_stay_the_same_and_share_no_texel(shape, method):
+    vertices, faces = shape()
+    unwrapped = unwrap(vertices, faces, resolution=256, method=method)
+    assert torch.equal(unwrapped.vertex_of[unwrapped.faces], faces)
+    assert set(unwrapped.faces.flatten().tolist()) == set(range(len(unwrapped.uv)))
+    assert 0 <= unwrapped.uv.min() and unwrapped.uv.max() <= 1
+    assert texels_covered_twice(unwrapped, 256) == 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_face_gets_its_share_of_the_texture(method):
+    vertices, faces = torus()
+    unwrapped = unwrap(vertices, faces, resolution=256, method=method)
+    share = area(unwrapped.uv[unwrapped.faces])
+    density = share / area(vertices[faces])
+    assert share.sum() > 0.35
+    assert density.max() / density.min() < 1 / 0.3 + 0.1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_charts_keep_their_distance(method):
+    vertices, faces = torus()
+    padding, resolution = 4, 256
+    unwrapped = unwrap(vertices, faces, resolution=resolution, padding=padding, method=method)
+    graph = trimesh.graph.connected_component_labels(
+        trimesh.graph.face_adjacency(unwrapped.faces.numpy()), node_count=len(faces)
+    )
+    face, column, row = _cells_inside(unwrapped.uv[unwrapped.faces].numpy().astype(np.float64) * resolution)
+    chart = graph[face]
+    at = np.stack([column, row], axis=1)
+    gaps = [np.abs(at[chart == i][:, None] - at[chart != i][None]).max(-1).min() for i in np.unique(chart)[:4]]
+    assert len(np.unique(chart)) > 3 and min(gaps) >= padding
+
+
+def test_the_same_mesh_gives_the_same_atlas():
+    first, second = (unwrap(*torus(), resolution=128) for _ in range(2))
+    assert torch.equal(first.uv, second.uv) and torch.equal(first.vertex_of, second.vertex_of)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_faces_without_area_do_not_spread_over_the_atlas(method):
+    vertices, faces = torus()
+    flat = torch.tensor([[0, 0, 1], [5, 200, 200], [100, 7, 7], [7, 100, 7]])
+    unwrapped = unwrap(vertices, torch.cat([faces, flat]), resolution=256, method=method)
+    assert torch.equal(unwrapped.vertex_of[unwrapped.faces], torch.cat([faces, flat]))
+    sound = area(unwrapped.uv[unwrapped.faces[: len(faces)]])
+    assert (area(unwrapped.uv[unwrapped.faces[len(faces) :]]) < sound.max() * 0.01).all()
+    assert texels_covered_twice(unwrapped, 256) == 0
+
+
+def test_bad_meshes_are_refused():
+    vertices, faces = torus()
+    with pytest.raises(InputError, match="without faces"):
+        unwrap(vertices, faces[:0])
+    with pytest.raises(InputError, match="NaN"):
+        unwrap(vertices / 0, faces)
+    with pytest.raises(InputError, match="16 texels"):
+        unwrap(vertices, faces, resolution=4)
