@@ -1,8 +1,8 @@
 """Edge-centred antialiasing: the one place where coverage has a gradient with respect to vertices.
 
 Every silhouette edge is walked along its longer screen axis. Where it passes between two pixel centres, one on the
-surface (inner) and one beyond it (outer), the colour of one flows into the other by how far the edge lies from the point
-halfway between them. The blend is that of nvdiffrast's paper (Laine et al. 2020), but candidates come from the edges of
+surface (inner) and one beyond it (outer), the colour of one flows into the other by how far the edge lies from the
+point halfway between them. The blend is that of nvdiffrast's paper (Laine et al. 2020), but candidates come from the edges of
 the mesh, not from the triangle under a pixel: with triangles smaller than a pixel that triangle rarely owns the
 silhouette edge, and the gradient fades.
 """

@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Fragments:
-    """The front-most triangle under every pixel centre. Row 0 is clip y = -1 (the top, for `Camera.clip_from_world`)."""
+    """The front-most triangle under every pixel centre. Row 0 is clip y = -1: the top, by `Camera.clip_from_world`."""
 
     triangle: Int[Tensor, "n h w"]  # -1 where nothing is hit
     barycentric: Float[Tensor, "n h w 3"]  # perspective-correct, differentiable; 0 where nothing is hit

@@ -3,10 +3,10 @@
 Visibility: every triangle's box of pixels is expanded, homogeneous edge functions decide which pixel centres it covers
 (Olano and Greer, "Triangle Scan Conversion using 2D Homogeneous Coordinates", 1997), and one scatter-minimum over
 (depth, triangle) keeps the front-most. An edge function changes only its sign between the two triangles that share the
-edge, so a closed mesh has no pinholes. Equal depths go to the lower triangle id, whatever the device or the order of work.
+edge, so a closed mesh has no pinholes. Equal depths go to the lower triangle id, in whatever order work is done.
 
-Both sides of a triangle are seen. A triangle that crosses the near plane is cut there, pixel by pixel; one wholly before
-the near plane, beyond the far plane, of zero area, or with a coordinate that is not finite covers nothing.
+Both sides of a triangle are seen. A triangle that crosses the near plane is cut there, pixel by pixel; one wholly
+before the near plane, beyond the far plane, of zero area, or with a coordinate that is not finite covers nothing.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from einops import rearrange
+from render_shapes import box, bumpy, clip_of, icosphere, torus
 
 from infinitemesh.render.torch_rasterizer import (
     TorchRasterizer,
@@ -9,7 +10,6 @@ from infinitemesh.render.torch_rasterizer import (
     rasterize_packed,
 )
 from infinitemesh.types import Camera
-from render_shapes import box, bumpy, clip_of, icosphere, torus
 
 SIZE = (48, 64)
 
