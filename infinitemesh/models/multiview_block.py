@@ -55,7 +55,7 @@ class MultiViewBlock(BasicTransformerBlock):
         added_cond_kwargs: dict[str, Tensor] | None = None,
     ) -> Float[Tensor, "rows tokens c"]:
         assert attention_mask is None and cross_attention_kwargs is not None
-        norm2 = cast(nn.LayerNorm, self.norm2)
+        norm2, attn2, norm3 = (cast(nn.Module, part) for part in (self.norm2, self.attn2, self.norm3))
         processor_kwargs = dict(cross_attention_kwargs)
         num_views, num_domains = processor_kwargs.pop("num_views"), processor_kwargs.pop("num_domains")
 
@@ -66,8 +66,8 @@ class MultiViewBlock(BasicTransformerBlock):
             h = h + rearrange(
                 self.attn_joint_mid(together, **processor_kwargs), "n (d l) c -> (d n) l c", d=num_domains
             )
-        h = h + self.attn2(norm2(h), encoder_hidden_states, encoder_attention_mask, **processor_kwargs)
-        return h + self.ff(self.norm3(h))
+        h = h + attn2(norm2(h), encoder_hidden_states, encoder_attention_mask, **processor_kwargs)
+        return h + self.ff(norm3(h))
 
     def _across_views(self, h: Tensor, num_views: int, processor_kwargs: dict[str, Any]) -> Tensor:
         if self.row_attention:
