@@ -124,7 +124,8 @@ class _File:
         if "COLOR_0" in attributes:
             linear = self.floats(attributes["COLOR_0"], None)[:, :3].clip(0, 1)
             if (linear == linear[:1]).all():  # one colour for all is a factor
-                factor = tuple(float(f * c) for f, c in zip(factor, linear[0], strict=True)) if len(linear) else factor
+                red, green, blue = (linear[0] * factor).tolist() if len(linear) else factor
+                factor = (red, green, blue)
             else:
                 vertex_rgb = srgb_from_linear(torch.from_numpy(linear)).numpy()
         normals = self.floats(attributes["NORMAL"], 3) if "NORMAL" in attributes else None
@@ -164,7 +165,7 @@ class _File:
     def image(self, number: int) -> np.ndarray:
         if number not in self.images:
             image = self.tree["images"][number]
-            content = self.view(image["bufferView"]) if "bufferView" in image else self.content(image["uri"])
+            content = bytes(self.view(image["bufferView"])) if "bufferView" in image else self.content(image["uri"])
             self.images[number] = decode_image(content, f"{self.path}: image {number}")
         return self.images[number]
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import trimesh
 from PIL import Image
+from trimesh.visual.color import ColorVisuals
 from trimesh.visual.material import PBRMaterial
 from trimesh.visual.texture import TextureVisuals
 
@@ -103,9 +104,7 @@ def to_trimesh(mesh: Mesh) -> trimesh.Trimesh:
         )
         result.visual = TextureVisuals(uv=part.uv.astype(np.float64) * (1, -1) + (0, 1), material=material)
     elif part.vertex_rgb is not None:
-        result.visual = trimesh.visual.ColorVisuals(
-            result, vertex_colors=(part.vertex_rgb * 255).round().astype(np.uint8)
-        )
+        result.visual = ColorVisuals(result, vertex_colors=(part.vertex_rgb * 255).round().astype(np.uint8))
     return result
 
 

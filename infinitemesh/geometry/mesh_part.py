@@ -56,12 +56,14 @@ def part_of(mesh: Mesh) -> Part:
     if mesh.texture is not None and mesh.uv is None:
         raise InputError("a mesh with a texture needs uv coordinates; give Mesh.uv or drop Mesh.texture")
     image = None if mesh.texture is None else (_colours(mesh.texture, "texture") * 255).round().byte()
-    use_vertex_rgb = mesh.vertex_rgb is not None and image is None
+    vertex_rgb = (
+        None if mesh.vertex_rgb is None or image is not None else _colours(mesh.vertex_rgb, "vertex_rgb").numpy()
+    )
     return Part(
         vertices,
         faces,
         normals=None if mesh.normals is None else _unit(mesh.normals.detach().cpu().float().numpy()),
-        vertex_rgb=_colours(mesh.vertex_rgb, "vertex_rgb").numpy() if use_vertex_rgb else None,
+        vertex_rgb=vertex_rgb,
         uv=None if mesh.uv is None else mesh.uv.detach().cpu().float().numpy(),
         image=None if image is None else rearrange(image, "c h w -> h w c").numpy(),
     )
@@ -119,4 +121,4 @@ def _colours(colours: torch.Tensor, name: str) -> torch.Tensor:
 def _unit(normals: np.ndarray) -> np.ndarray:
     """Unit length; a zero normal (of a vertex without area) points up, since files know no missing normal."""
     length = np.linalg.norm(normals, axis=1, keepdims=True)
-    return np.where(length > 1e-12, normals / np.maximum(length, 1e-12), np.float32([0, 1, 0])).astype(np.float32)
+    return np.where(length > 1e-12, normals / np.maximum(length, 1e-12), np.array([0.0, 1.0, 0.0])).astype(np.float32)

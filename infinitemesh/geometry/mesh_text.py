@@ -16,21 +16,22 @@ def obj_files(part: Part, *, name: str) -> dict[str, bytes]:
     """
     stem = Path(name).stem
     positions = part.vertices if part.vertex_rgb is None else np.concatenate([part.vertices, part.vertex_rgb], axis=1)
-    lines = [f"# infinitemesh {infinitemesh.__version__}"]
+    text = f"# infinitemesh {infinitemesh.__version__}\n"
     if part.image is not None:
-        lines += [f"mtllib {stem}.mtl"]
-    lines += _rows("v", positions)
+        text += f"mtllib {stem}.mtl\n"
+    text += _rows("v", positions)
     if part.uv is not None:
-        lines += _rows("vt", part.uv.astype(np.float64) * (1, -1) + (0, 1))  # OBJ's origin is the bottom left
+        text += _rows("vt", part.uv.astype(np.float64) * (1, -1) + (0, 1))  # OBJ's origin is the bottom left
     if part.normals is not None:
-        lines += _rows("vn", part.normals)
+        text += _rows("vn", part.normals)
     if part.image is not None:
-        lines += ["usemtl surface"]
-    uses = (part.uv is not None, part.normals is not None)
-    corner = {(False, False): "{0}", (True, False): "{0}/{0}", (False, True): "{0}//{0}", (True, True): "{0}/{0}/{0}"}
-    corners = [corner[uses].format(i) for i in range(1, len(part.vertices) + 1)]
-    lines += [f"f {corners[a]} {corners[b]} {corners[c]}" for a, b, c in part.faces.tolist()]
-    files = {name: _text(lines)}
+        text += "usemtl surface\n"
+    corner = {(False, False): "%d", (True, False): "%d/%d", (False, True): "%d//%d", (True, True): "%d/%d/%d"}[
+        part.uv is not None, part.normals is not None
+    ]
+    repeated = np.repeat(part.faces.ravel() + 1, corner.count("%d"))
+    text += f"f {corner} {corner} {corner}\n" * len(part.faces) % tuple(repeated.tolist())
+    files = {name: text.encode()}
     if part.image is None:
         return files
     # Ka and Ks 0: the texture is the whole look
@@ -80,10 +81,10 @@ def stl_bytes(part: Part) -> bytes:
     return header + np.uint32(len(faces)).astype("<u4").tobytes() + faces.tobytes()
 
 
-def _rows(keyword: str, rows: np.ndarray) -> list[str]:
+def _rows(keyword: str, rows: np.ndarray) -> str:
     """One line a row; nine digits read back as the same float32."""
-    line = " ".join([keyword, *["%.9g"] * rows.shape[1]])
-    return [line % tuple(row) for row in rows.tolist()]
+    line = " ".join([keyword, *["%.9g"] * rows.shape[1]]) + "\n"
+    return line * len(rows) % tuple(rows.ravel().tolist())
 
 
 def _text(lines: list[str]) -> bytes:

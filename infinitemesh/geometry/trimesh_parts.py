@@ -22,13 +22,7 @@ def read_by_trimesh(path: Path, *, max_bytes: int, max_faces: int) -> list[Part]
     content = read_bytes(path, max_bytes=max_bytes)
     suffix = path.suffix.lower()[1:]
     try:
-        loaded = trimesh.load(
-            io.BytesIO(content),
-            file_type=suffix,
-            process=False,
-            resolver=None,
-            **({"skip_materials": True} if suffix == "ply" else {}),
-        )
+        loaded = trimesh.load(io.BytesIO(content), file_type=suffix, process=False, resolver=None, skip_materials=True)
     except Exception as error:  # its readers raise whatever the damage leads to
         raise InputError(
             f"{path} is damaged or not a {suffix.upper()} file ({type(error).__name__}: {error})"

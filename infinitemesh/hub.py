@@ -1,0 +1,286 @@
+"""Where weights are and how they are opened: a bundled name, a folder, or a pinned repository of a model hub.
+
+A network folder is config.json + diffusion_pytorch_model.safetensors (or shards with their index), as diffusers writes
+it, so each loads by itself too. Classes come from the caller, never from a file; pickles are never read; nothing is
+downloaded unless asked for, and then one exact revision whose files have the expected SHA-256.
+"""
+
+import difflib
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+import torch
+from accelerate import init_empty_weights
+from diffusers import ModelMixin
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from infinitemesh.errors import CheckpointError, InputError
+from infinitemesh.files import atomic_folder, read_bytes, sibling, write_text
+
+BUNDLED = Path(__file__).parent / "weights"
+CONFIG = "config.json"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+WEIGHTS_FP16 = "diffusion_pytorch_model.fp16.safetensors"
+SHARD_INDEX = "diffusion_pytorch_model.safetensors.index.json"
+CHECKSUMS = "SHA256SUMS"
+MAX_JSON_BYTES = 10_000_000
+MANY = 5  # names shown in one message
+
+Network = TypeVar("Network", bound=ModelMixin)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pin:
+    """Exactly which files of a hub repository are meant."""
+
+    revision: str  # a commit, 40 hexadecimal digits: tags and branches move
+    files: Mapping[str, str]  # path in the repository -> SHA-256
+    licence: str
+
+
+PINS: Mapping[str, Pin] = {}
+"""Hub repositories that can be named without giving a Pin."""
+
+
+def resolve(name_or_path: str | Path, *, allow_download: bool = False, pin: Pin | None = None) -> Path:
+    """The folder of a bundled preset ("small"), of a folder's own path, or of a hub repository ("owner/name").
+
+    A bundled name wins over a folder of that name in the working directory (write "./small" for that one). A folder
+    with SHA256SUMS is checked against it. Hub repositories need a Pin and, unless fetched before, `allow_download`.
+    """
+    if isinstance(name_or_path, str) and name_or_path in bundled_names():
+        return verified(BUNDLED / name_or_path)
+    if Path(name_or_path).is_dir():
+        return verified(Path(name_or_path))
+    name = str(name_or_path)
+    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name) and (pin or name in PINS):
+        return _fetched(name, pin or PINS[name], allow_download=allow_download)
+    raise CheckpointError(
+        f"no weights called {name!r}: bundled are {', '.join(bundled_names()) or 'none'}; give one of these, a folder, "
+        "or a hub repository `owner/name` with a Pin (revision and SHA-256 of its files)"
+    )
+
+
+def bundled_names() -> list[str]:
+    """Presets that came with the package."""
+    return sorted(folder.name for folder in BUNDLED.iterdir() if any(folder.rglob(CONFIG))) if BUNDLED.is_dir() else []
+
+
+def load_network(
+    cls: type[Network], folder: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> Network:
+    """A network in evaluation mode with the weights of a folder, converted to `dtype` whatever they are stored in.
+
+    `cls` is the class that wrote the folder or a subclass of it. Every configuration key must be known, every tensor
+    expected, of the right shape and finite; the CheckpointError names what is not.
+    """
+    folder = Path(folder)
+    config = _config(cls, folder)
+    own = inspect.signature(cls.__init__).parameters
+    try:
+        with init_empty_weights():
+            network = cls(**{key: value for key, value in config.items() if key in own})
+    except (TypeError, ValueError, KeyError, AssertionError) as error:
+        raise CheckpointError(f"{folder / CONFIG} does not configure a {cls.__name__}: {error}") from error
+    for key, value in config.items():  # a base class' option that the subclass fixes
+        if (built := _with_tuples(network.config.get(key))) != value:
+            raise CheckpointError(f"{folder / CONFIG}: {key} is {value!r}, but a {cls.__name__} has {built!r}")
+    expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    tensors = _tensors(folder, expected, dtype=dtype, device=device)
+    network.load_state_dict(tensors, strict=True, assign=True)
+    nn.Module.to(network, device)  # buffers that are computed, not stored
+    return network.eval()
+
+
+def save_network(
+    network: ModelMixin, folder: str | Path, *, dtype: torch.dtype | None = None, overwrite: bool = False
+) -> Path:
+    """Writes config.json and one safetensors file, whole or not at all; floats as `dtype` where that is given."""
+    tensors = {}
+    for key, tensor in network.state_dict().items():
+        tensor = tensor.detach().cpu()
+        if dtype is not None and tensor.is_floating_point():
+            tensor = tensor.to(dtype)
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{key} is not finite as {tensor.dtype}; these weights are not worth keeping")
+        tensors[key] = tensor.contiguous().clone()
+    with atomic_folder(folder, overwrite=overwrite) as temporary:
+        (temporary / CONFIG).write_text(network.to_json_string(), encoding="utf-8")
+        save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
+    return Path(folder)
+
+
+def sha256_of(folder: str | Path) -> str:
+    """One hash for the configuration and weights of a folder and its subfolders: what provenance records."""
+    return hashlib.sha256(_checksums(Path(folder)).encode()).hexdigest()
+
+
+def write_checksums(folder: str | Path) -> Path:
+    """Writes SHA256SUMS (as `sha256sum -c` reads it) for the .json and .safetensors files of a folder."""
+    return write_text(Path(folder) / CHECKSUMS, _checksums(Path(folder)), overwrite=True)
+
+
+def verified(folder: Path) -> Path:
+    """The folder, after comparing its files with its SHA256SUMS where it has one."""
+    sums = folder / CHECKSUMS
+    if not sums.is_file():
+        return folder
+    lines = [line.split("  ", 1) for line in _text(sums).splitlines() if "  " in line]
+    _compare(folder, {name: digest for digest, name in lines})
+    return folder
+
+
+def _fetched(repository: str, pin: Pin, *, allow_download: bool) -> Path:
+    """The repository's folder in the hub's cache, downloaded where allowed, with every hash compared."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    if not re.fullmatch(r"[0-9a-f]{40}", pin.revision):
+        raise InputError(f"{repository}: revision {pin.revision!r} is not a commit of 40 hexadecimal digits")
+    folder = Path()
+    for name in pin.files:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise InputError(f"{repository}: {name!r} is not a path inside a repository")
+        try:
+            file = hf_hub_download(repository, name, revision=pin.revision, local_files_only=not allow_download)
+        except LocalEntryNotFoundError as error:
+            todo = "the hub cannot be reached" if allow_download else "pass allow_download=True to fetch it"
+            raise CheckpointError(
+                f"{repository}/{name} ({pin.licence}) is not on this machine: {todo}, or give a folder that holds it"
+            ) from error
+        except (HfHubHTTPError, OSError) as error:
+            raise CheckpointError(f"{repository}/{name} could not be fetched: {error}") from error
+        folder = Path(file).parents[len(PurePosixPath(name).parts) - 1]
+    _compare(folder, pin.files)
+    return folder
+
+
+def _compare(folder: Path, expected: Mapping[str, str]) -> None:
+    for name, digest in expected.items():
+        file = folder / name
+        if not file.is_file():
+            raise CheckpointError(f"{file} is missing; install or fetch the weights again")
+        if (found := _sha256(file)) != digest:
+            raise CheckpointError(f"{file} has SHA-256 {found}, expected {digest}: it is damaged or was changed")
+
+
+def _checksums(folder: Path) -> str:
+    files = sorted(f for f in folder.rglob("*") if f.suffix in (".json", ".safetensors") and f.is_file())
+    if not files:
+        raise CheckpointError(f"{folder} holds no weights: neither .json nor .safetensors files")
+    return "".join(f"{_sha256(file)}  {file.relative_to(folder).as_posix()}\n" for file in files)
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _config(cls: type[ModelMixin], folder: Path) -> dict[str, Any]:
+    """config.json, if it is of this class and every key is one of its arguments."""
+    file = folder / CONFIG
+    if not file.is_file():
+        raise CheckpointError(f"{folder} is not a network folder: it has no {CONFIG}")
+    try:
+        config = _with_tuples(json.loads(_text(file)))
+    except ValueError as error:
+        raise CheckpointError(f"{file} is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{file} holds a {type(config).__name__}, not an object with fields")
+    written_by = config.get("_class_name", cls.__name__)
+    if written_by not in [base.__name__ for base in cls.__mro__]:
+        raise CheckpointError(f"{file} is of a {written_by}, not of a {cls.__name__}; load it with that class")
+    config = {key: value for key, value in config.items() if not key.startswith("_")}
+    known = {name for base in cls.__mro__ for name in inspect.signature(base.__init__).parameters} - {"self"}
+    for key in config:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            advice = f"; did you mean {close[0]!r}?" if close else f"; {cls.__name__} knows {', '.join(sorted(known))}"
+            raise CheckpointError(f"{file}: {cls.__name__} has no option {key!r}{advice}")
+    return config
+
+
+def _with_tuples(value: Any) -> Any:
+    """JSON has lists where configurations have tuples."""
+    if isinstance(value, Mapping):
+        return {key: _with_tuples(v) for key, v in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+def _tensors(
+    folder: Path, expected: Mapping[str, tuple[int, ...]], *, dtype: torch.dtype, device: torch.device | str
+) -> dict[str, Tensor]:
+    """The folder's tensors, exactly the expected ones; shapes are compared from the headers before anything is read."""
+    home: dict[str, Path] = {}
+    try:
+        for file in _weight_files(folder):
+            with safe_open(file, framework="pt") as opened:
+                for key in opened.keys():
+                    shape = tuple(opened.get_slice(key).get_shape())
+                    if key in expected and shape != expected[key]:
+                        raise CheckpointError(f"{file}: {key} has shape {shape}, the network needs {expected[key]}")
+                    home[key] = file
+        _same_keys(folder, set(home), set(expected))
+        tensors: dict[str, Tensor] = {}
+        for file in sorted(set(home.values())):
+            with safe_open(file, framework="pt", device=str(device)) as opened:
+                for key in opened.keys():
+                    tensors[key] = _converted(opened.get_tensor(key), dtype, f"{file}: {key}")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{folder}: a safetensors file is damaged: {error}") from error
+    return tensors
+
+
+def _converted(tensor: Tensor, dtype: torch.dtype, name: str) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    tensor = tensor.to(dtype)
+    if not torch.isfinite(tensor).all():
+        raise CheckpointError(f"{name} holds NaN or infinity as {dtype}; the weights are damaged or too large for it")
+    return tensor
+
+
+def _same_keys(folder: Path, found: set[str], expected: set[str]) -> None:
+    missing, unexpected = sorted(expected - found), sorted(found - expected)
+    if missing or unexpected:
+        parts = [
+            f"{len(keys)} {label} ({', '.join(keys[:MANY])}{', ...' if len(keys) > MANY else ''})"
+            for keys, label in ((missing, "missing"), (unexpected, "unexpected"))
+            if keys
+        ]
+        raise CheckpointError(f"{folder} is of another architecture: {' and '.join(parts)} tensors")
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    for name in (WEIGHTS, WEIGHTS_FP16):
+        if (folder / name).is_file():
+            return [folder / name]
+    index = folder / SHARD_INDEX
+    if index.is_file():
+        try:
+            names = sorted(set(json.loads(_text(index))["weight_map"].values()))
+            return [sibling(index, name) for name in names]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{index} is not an index of shards: {error}") from error
+    pickles = [f.name for f in folder.iterdir() if f.suffix in (".bin", ".pt", ".pth", ".ckpt")]
+    advice = (
+        f"; {pickles[0]} may run code when opened: turn it into safetensors with `infinitemesh convert`"
+        if pickles
+        else ""
+    )
+    raise CheckpointError(f"{folder} has no {WEIGHTS}{advice}")
+
+
+def _text(file: Path) -> str:
+    try:
+        return read_bytes(file, max_bytes=MAX_JSON_BYTES).decode()
+    except (InputError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{file} cannot be read: {error}") from error
