@@ -70,13 +70,17 @@ def plan_targets(
 
 def cameras_of(targets: Sequence[Target], like: Camera) -> Camera:
     """Cameras at the targets with the first given camera's projection, intrinsics and distance."""
-    device = like.cam_from_world.device
+    return cameras_at([(target.azimuth_deg, target.elevation_deg) for target in targets], like)
+
+
+def cameras_at(poses: Sequence[Pose], like: Camera) -> Camera:
+    """Cameras at (azimuth, elevation) with the first given camera's projection, intrinsics and distance."""
     placed = Camera.orbit(
-        [t.azimuth_deg for t in targets],
-        [t.elevation_deg for t in targets],
+        torch.tensor([azimuth for azimuth, _ in poses], dtype=torch.float64),
+        torch.tensor([elevation for _, elevation in poses], dtype=torch.float64),
         projection=like.projection,
         distance=float(like.position[0].norm()),
-        device=device,
+        device=like.cam_from_world.device,
     )
     return replace(placed, intrinsics=like.intrinsics[:1].expand_as(placed.intrinsics).clone())
 

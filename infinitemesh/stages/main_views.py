@@ -1,0 +1,174 @@
+"""From the front view to the main views around the object (Sec. 3.1): front 0, right 90, back 180, left 270.
+
+The front view is the input itself. In orthographic views the back shows the mirrored outline of the front, which every
+way of making main views may count on.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from infinitemesh.errors import GenerationError, InputError
+from infinitemesh.stages.base import OnProgress, Stage, silent
+from infinitemesh.stages.seeds import derive_seed
+from infinitemesh.stages.trajectories import cameras_at
+from infinitemesh.stages.view_sets import check_views, join_views, sort_ring
+from infinitemesh.types import MAIN_AZIMUTHS_DEG, Camera, ViewSet
+
+STAGE = "main_views"
+
+
+@dataclass(frozen=True)
+class MainViewsRequest:
+    """What is asked for one object."""
+
+    front: ViewSet  # one view
+    cameras: Camera
+    seed: int
+
+
+class MainViews(Stage):
+    """Looks at the object from around. Subclasses make the views that are not given (`generate`)."""
+
+    def __init__(self, *, azimuths_deg: Sequence[float] = MAIN_AZIMUTHS_DEG):
+        """`azimuths_deg` of the main views in world degrees; the given front is one of them and is not made again."""
+        super().__init__()
+        self.azimuths_deg = tuple(azimuths_deg)
+
+    @abstractmethod
+    def generate(self, front: ViewSet, cameras: Camera, *, seed: int) -> ViewSet:
+        """The object of the one view `front` from the other main cameras."""
+
+    def generate_batch(self, batch: Sequence[MainViewsRequest], on_progress: OnProgress) -> list[ViewSet]:
+        """`generate` for several objects; networks override it to answer in one call, or to report their steps."""
+        made = []
+        for done, request in enumerate(batch):
+            on_progress(STAGE, done, len(batch))
+            made.append(self.generate(request.front, request.cameras, seed=request.seed))
+        on_progress(STAGE, len(batch), len(batch))
+        return made
+
+    def forward(self, front: ViewSet, *, seed: int = 0, on_progress: OnProgress = silent) -> ViewSet:
+        """The main views by azimuth, the given front among them."""
+        return self.batch([front], seeds=[seed], on_progress=on_progress)[0]
+
+    @torch.no_grad()
+    def batch(
+        self, fronts: Sequence[ViewSet], *, seeds: Sequence[int], on_progress: OnProgress = silent
+    ) -> list[ViewSet]:
+        """Several objects, each with the seed that it would have alone."""
+        requests = [
+            MainViewsRequest(front, self._others(front), derive_seed(seed, STAGE))
+            for front, seed in zip(fronts, seeds, strict=True)
+        ]
+        made = self.generate_batch(requests, on_progress)
+        return [_joined(request, views) for request, views in zip(requests, made, strict=True)]
+
+    def _others(self, front: ViewSet) -> Camera:
+        if len(front) != 1:
+            raise InputError(f"main views are made from one front view, got {len(front)}; GivenViews takes several")
+        at = float(front.camera.azimuth_deg[0])
+        others = [a for a in self.azimuths_deg if 1e-2 < (a - at) % 360 < 360 - 1e-2]
+        return cameras_at([(a, 0.0) for a in others], front.camera)
+
+
+class MirrorMainViews(MainViews):
+    """The front again from the sides, mirrored from behind: no network, and what any network must beat."""
+
+    def generate(self, front: ViewSet, cameras: Camera, *, seed: int) -> ViewSet:
+        rows = [mirrored(front) if backward else front for backward in _looks_from_behind(front, cameras)]
+        return join_views(rows)
+
+
+class GivenViews(MainViews):
+    """The user's own pictures as main views; what they leave out is made by `rest`, or stays out."""
+
+    def __init__(
+        self, views: ViewSet, *, rest: MainViews | None = None, azimuths_deg: Sequence[float] = MAIN_AZIMUTHS_DEG
+    ):
+        """`views` stand at their cameras' azimuths, cut out already (`given_views` does it for pictures)."""
+        super().__init__(azimuths_deg=azimuths_deg)
+        self.views, self.rest = check_views(views), rest
+
+    def generate(self, front: ViewSet, cameras: Camera, *, seed: int) -> ViewSet:
+        raise AssertionError("given views are not generated")
+
+    def batch(
+        self, fronts: Sequence[ViewSet], *, seeds: Sequence[int], on_progress: OnProgress = silent
+    ) -> list[ViewSet]:
+        """The given views, whatever the front; they belong to one object, so the batch has one."""
+        if len(fronts) > 1:
+            raise InputError(f"GivenViews shows one object, got a batch of {len(fronts)}; call it object by object")
+        given = sort_ring(replace(self.views, is_main=torch.ones_like(self.views.is_main)))
+        if self.rest is None:
+            return [given]
+        made = self.rest.batch([given[:1]], seeds=seeds, on_progress=on_progress)[0]
+        new = [k for k in range(len(made)) if not _near(made.camera[[k]], given.camera)]
+        return [sort_ring(join_views([given, made[new]])) if new else given]
+
+
+def given_views(pictures: Mapping[float, ViewSet], *, same_height: bool = True) -> ViewSet:
+    """Single cut-out views, each as it comes from a `Foreground`, placed at their azimuths in degrees (0: front).
+
+    Each picture was framed by itself; `same_height` scales them to one height of the object, which level orthographic
+    views of one object have. None grows, so nothing leaves its picture.
+    """
+    if not pictures:
+        raise InputError("no views given: name at least one picture and its azimuth")
+    heights = {azimuth: _height(view) for azimuth, view in pictures.items()}
+    placed = []
+    for azimuth, view in sorted(pictures.items()):
+        if len(view) != 1:
+            raise InputError(f"azimuth {azimuth:g} has {len(view)} views; give one for each azimuth")
+        factor = min(heights.values()) / heights[azimuth] if same_height else 1.0
+        placed.append(replace(_shrunk(view, factor), camera=cameras_at([(azimuth, 0.0)], view.camera)))
+    return join_views(placed)
+
+
+def mirrored(view: ViewSet) -> ViewSet:
+    """Left and right swapped: in orthographic views, the outline seen from behind."""
+    normal = None if view.normal is None else view.normal.flip(-1)
+    return replace(view, rgb=view.rgb.flip(-1), alpha=view.alpha.flip(-1), normal=normal)
+
+
+def _looks_from_behind(front: ViewSet, cameras: Camera) -> list[bool]:
+    turned = (cameras.azimuth_deg - front.camera.azimuth_deg[0]) % 360
+    return ((turned > 135) & (turned < 225)).tolist()
+
+
+def _near(camera: Camera, others: Camera) -> bool:
+    turned = (others.azimuth_deg - camera.azimuth_deg[0] + 180) % 360 - 180
+    return bool((turned.abs() < 30).any())  # a given view this close makes a generated one superfluous
+
+
+def _joined(request: MainViewsRequest, made: ViewSet) -> ViewSet:
+    if len(made) != len(request.cameras) or made.size != request.front.size:
+        raise GenerationError(
+            f"`generate` made {len(made)} views of {made.size} px; "
+            f"asked were {len(request.cameras)} of {request.front.size} px"
+        )
+    made = replace(made, camera=request.cameras)
+    ring = sort_ring(join_views([request.front, made]))
+    return replace(ring, is_main=torch.ones_like(ring.is_main))
+
+
+def _height(view: ViewSet) -> float:
+    """Of the object, as a share of the picture."""
+    rows = (view.alpha > 0.5).any(dim=-1).nonzero()[:, -1]
+    if not len(rows):
+        raise InputError("a given view shows no object: its alpha is empty; cut the object out first")
+    return float(rows.max() - rows.min() + 1) / view.size
+
+
+def _shrunk(view: ViewSet, factor: float) -> ViewSet:
+    """The object made smaller about the middle of the picture; premultiplied while colours mix."""
+    if factor > 1 - 1e-6:
+        return view
+    theta = view.rgb.new_tensor([[[1 / factor, 0, 0], [0, 1 / factor, 0]]])
+    grid = torch.nn.functional.affine_grid(theta, [1, 1, view.size, view.size], align_corners=False)
+    layers = torch.cat([view.rgb * view.alpha, view.alpha], dim=1)
+    layers = torch.nn.functional.grid_sample(layers, grid, align_corners=False)
+    alpha = layers[:, 3:]
+    return ViewSet((layers[:, :3] / alpha.clamp(min=1e-4)).clamp(0, 1), alpha, view.camera, view.is_main)
