@@ -44,6 +44,7 @@ class ObjectPack:
     uv: Float[Tensor, "v 2"]
     faces: Int[Tensor, "f 3"]
     textures: UInt8[Tensor, "t 3 px px"]
+    texture_is_palette: Bool[Tensor, " t"]  # a few flat colours: no use on any other object
 
     def __len__(self) -> int:
         return len(self.names)
@@ -103,6 +104,7 @@ def load_packs(
         uv=_tensor([s["uv"] for s in shards], device).float() * UV_STEP,
         faces=faces,
         textures=_decode_textures(shards, texture_px, device),
+        texture_is_palette=_tensor([s["texture_is_palette"] for s in shards], device),
     )
 
 
