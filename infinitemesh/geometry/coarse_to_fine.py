@@ -10,6 +10,9 @@ from torch import Tensor
 from infinitemesh.errors import InputError
 from infinitemesh.geometry.voxel_grid import VoxelGrid
 
+SLOPE_MARGIN = 1.5  # a fitted chair at 128^3, stride 4: 13 % of the blocks looked into, 3 % hold surface, none missed
+HALF_DIAGONAL = 3**0.5 / 2  # of a block with side 1: no point is farther from its nearest corner
+
 
 def coarse_to_fine_sdf(
     sdf_at: Callable[[Int[Tensor, " p"]], Float[Tensor, " p"]],
@@ -21,9 +24,9 @@ def coarse_to_fine_sdf(
     """Values at all grid points: asked for near the surface, filled with a corner's value elsewhere.
 
     Blocks of stride^3 cubes are looked into when the surface can be in them: their corners differ in sign, or one is
-    nearer to zero than the field's steepest slope between coarse points can climb within half a block. The surface
-    found is then followed into every block that it enters. So every surface cube has exact values, and the mesh is the
-    full grid's unless a whole component hides in a block where the field is steeper than anywhere on the coarse grid.
+    nearer to zero than the steepest slope between coarse points around the block can climb within half of it. The
+    surface found is then followed into every block that it enters. So every surface cube has exact values, and the mesh
+    is the full grid's unless a whole component hides in a block where the field is steeper than the coarse grid shows.
     """
     if stride < 1 or grid.resolution % stride:
         raise InputError(f"the coarse stride must divide the grid's resolution {grid.resolution}, got {stride}")
@@ -54,12 +57,18 @@ def coarse_to_fine_sdf(
 
 
 def _surface_may_be_in(volume: Float[Tensor, "m m m"], coarse: VoxelGrid) -> Bool[Tensor, "b b b"]:
-    slopes = [volume.diff(dim=axis).abs().max() / coarse.cell for axis in range(3)]
-    reach = torch.stack(slopes).max() * coarse.cell * 3**0.5 / 2  # from a block's nearest corner to any point in it
     crosses = torch.zeros(coarse.num_cubes, dtype=torch.bool, device=volume.device)
     crosses[coarse.surface_cube_ids(volume.flatten())] = True
-    nearest = -F.max_pool3d(-volume.abs()[None, None], kernel_size=2, stride=1)[0, 0]
-    return crosses.reshape(nearest.shape) | (nearest <= reach)
+    nearest = -_largest(-volume.abs(), (2, 2, 2))
+    climbs = [
+        _largest(volume.diff(dim=axis).abs(), (1 + (axis != 0), 1 + (axis != 1), 1 + (axis != 2))) for axis in range(3)
+    ]  # along each axis, over a block's four edges
+    steepest = _largest(torch.stack(climbs).norm(dim=0), (3, 3, 3), padding=1)  # per block side
+    return crosses.reshape(nearest.shape) | (nearest <= SLOPE_MARGIN * steepest * HALF_DIAGONAL)
+
+
+def _largest(volume: Float[Tensor, "x y z"], size: tuple[int, int, int], *, padding: int = 0) -> Float[Tensor, "u v w"]:
+    return F.max_pool3d(volume[None, None], size, stride=1, padding=padding)[0, 0]
 
 
 def _points_of(active: Bool[Tensor, "b b b"], stride: int) -> Bool[Tensor, " p"]:
@@ -67,5 +76,4 @@ def _points_of(active: Bool[Tensor, "b b b"], stride: int) -> Bool[Tensor, " p"]
     cubes = active
     for axis in range(3):
         cubes = cubes.repeat_interleave(stride, dim=axis)
-    padded = F.pad(cubes[None, None].float(), (1, 1, 1, 1, 1, 1))
-    return (F.max_pool3d(padded, kernel_size=2, stride=1)[0, 0] > 0).flatten()
+    return (_largest(F.pad(cubes.float(), (1, 1, 1, 1, 1, 1)), (2, 2, 2)) > 0).flatten()

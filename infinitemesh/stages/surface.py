@@ -1,0 +1,116 @@
+"""The fifth step: a triplane to a closed mesh (Sec. 3.3)."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from infinitemesh.errors import InputError
+from infinitemesh.geometry.cleanup import components, decimate, drop_small_components
+from infinitemesh.geometry.surface_extraction import CHUNK, extract_surface
+from infinitemesh.stages.base import Stage
+from infinitemesh.types import Mesh, Triplane
+
+
+class Surface(Stage):
+    """Decides where the object ends. Subclasses make the mesh; colours come later (`Texturing`)."""
+
+    @abstractmethod
+    def forward(self, triplane: Triplane) -> Mesh:
+        """A mesh in world units, faces outwards; GenerationError where the field has no surface."""
+
+
+class SurfaceDecoders(Protocol):
+    """The part of `models.field_decoders.FieldDecoders` that a surface needs.
+
+    Points are in field coordinates: the planes span [-1, 1]^3.
+    """
+
+    def sdf(self, planes: Float[Tensor, "b 3 c r r"], points: Float[Tensor, "b n 3"]) -> Float[Tensor, "b n"]: ...
+
+    def sdf_and_deformation(
+        self, planes: Float[Tensor, "b 3 c r r"], points: Float[Tensor, "b n 3"]
+    ) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n 3"]]: ...
+
+    def weights(
+        self, planes: Float[Tensor, "b 3 c r r"], corners: Float[Tensor, "b n 8 3"]
+    ) -> Float[Tensor, "b n 21"]: ...
+
+
+@dataclass(frozen=True)
+class TriplaneField:
+    """One object's planes and their decoders as the `Field` that `extract_surface` asks, in field coordinates."""
+
+    decoders: SurfaceDecoders
+    planes: Float[Tensor, "3 c r r"]
+
+    def sdf(self, points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
+        return self.decoders.sdf(self.planes[None], points[None])[0].float()
+
+    def sdf_and_deformation(self, points: Float[Tensor, "p 3"]) -> tuple[Float[Tensor, " p"], Float[Tensor, "p 3"]]:
+        sdf, deformation = self.decoders.sdf_and_deformation(self.planes[None], points[None])
+        return sdf[0].float(), deformation[0].float()
+
+    def weights(self, corners: Float[Tensor, "c 8 3"]) -> Float[Tensor, "c 21"]:
+        return self.decoders.weights(self.planes[None], corners[None])[0].float()
+
+
+class FlexiCubesSurface(Surface):
+    """FlexiCubes' surface without floaters and cavities, within a budget of faces.
+
+    `grid_scale` is the grid's extent relative to the planes' (InstantMesh: 1.05). `target_faces` None keeps every face.
+    `coarse_stride` > 1 skips most signed-distance queries (`geometry.coarse_to_fine`). Training needs gradients and the
+    raw surface: `extract_surface(TriplaneField(decoders, planes), resolution, grid_scale, training=True)`.
+    """
+
+    def __init__(
+        self,
+        decoders: SurfaceDecoders,
+        *,
+        resolution: int = 128,
+        grid_scale: float = 1.0,
+        target_faces: int | None = 30_000,
+        min_component_fraction: float = 0.01,
+        drop_cavities: bool = True,
+        coarse_stride: int = 1,
+        chunk: int = CHUNK,
+    ):
+        super().__init__()
+        if resolution % coarse_stride:
+            raise InputError(f"coarse_stride must divide the resolution {resolution}, got {coarse_stride}")
+        self.decoders = decoders
+        self.resolution = resolution
+        self.grid_scale = grid_scale
+        self.target_faces = target_faces
+        self.min_component_fraction = min_component_fraction
+        self.drop_cavities = drop_cavities
+        self.coarse_stride = coarse_stride
+        self.chunk = chunk
+
+    @torch.no_grad()
+    def forward(self, triplane: Triplane) -> Mesh:
+        """On the planes' device; clean-up and decimation run on the CPU. `metadata["surface"]` says what was done."""
+        raw = extract_surface(
+            TriplaneField(self.decoders, triplane.planes),
+            self.resolution,
+            self.grid_scale,
+            coarse_stride=self.coarse_stride,
+            chunk=self.chunk,
+            device=triplane.planes.device,
+        )
+        kept = drop_small_components(
+            raw.vertices, raw.faces, min_fraction=self.min_component_fraction, drop_cavities=self.drop_cavities
+        )
+        vertices, faces = kept if self.target_faces is None else decimate(*kept, self.target_faces)
+        done = {
+            "resolution": self.resolution,
+            "surface_cubes": raw.num_cubes,
+            "components": len(components(*kept).area),
+            "components_dropped": len(components(raw.vertices, raw.faces).area) - len(components(*kept).area),
+            "faces_extracted": len(raw.faces),
+            "faces": len(faces),
+        }
+        return Mesh(vertices * triplane.half_extent, faces, metadata={"surface": done})
