@@ -2,9 +2,9 @@
 
 Every silhouette edge is walked along its longer screen axis. Where it passes between two pixel centres, one on the
 surface (inner) and one beyond it (outer), the colour of one flows into the other by how far the edge lies from the
-point halfway between them. The blend is that of nvdiffrast's paper (Laine et al. 2020), but candidates come from the edges of
-the mesh, not from the triangle under a pixel: with triangles smaller than a pixel that triangle rarely owns the
-silhouette edge, and the gradient fades.
+point halfway between them. The blend is that of nvdiffrast's paper (Laine et al. 2020), but candidates come from the
+edges of the mesh, not from the triangle under a pixel: with triangles smaller than a pixel that triangle rarely owns
+the silhouette edge, and the gradient fades.
 """
 
 from dataclasses import dataclass
@@ -85,7 +85,8 @@ def _silhouettes(
     The side is True where the face lies to the left of the edge in a frame of x right, y up. It follows from the
     orientation of whole faces, so the outline of a closed mesh is closed also where faces are seen edge-on.
     """
-    x, y, w = clip[:, faces][..., [0, 1, 3]].unbind(-1)  # g f 3
+    corners = clip.index_select(1, faces.reshape(-1)).reshape(len(clip), -1, 3, 4)
+    x, y, _, w = corners.unbind(-1)  # g f 3
     area = (
         x[..., 0] * (y[..., 1] * w[..., 2] - y[..., 2] * w[..., 1])
         + x[..., 1] * (y[..., 2] * w[..., 0] - y[..., 0] * w[..., 2])
@@ -162,7 +163,7 @@ def _blend(
     a, b = (_on_screen(flat_clip.index_select(0, crossings.vertices[:, end]), size) for end in (0, 1))
     at, _ = _where_crossed(a, b, crossings.line, along)
     beyond_half = ((at - crossings.inner_at) * crossings.outwards - 0.5)[:, None]  # -0.5 at the inner, 0.5 at the outer
-    inner, outer = flat.index_select(0, crossings.inner), flat.index_select(0, crossings.outer)
+    inner, outer = flat.index_select(0, torch.cat([crossings.inner, crossings.outer])).chunk(2)
     into_outer = beyond_half.detach() > 0
     receiver = torch.where(into_outer[:, 0], crossings.outer, crossings.inner)
     return flat.index_put((receiver,), beyond_half * (inner - outer), accumulate=True)

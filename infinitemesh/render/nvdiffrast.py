@@ -6,13 +6,14 @@ import warnings
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.utils.cpp_extension import _get_build_directory
 
 from infinitemesh.errors import MissingBackend
 from infinitemesh.render.fragments import Fragments
 from infinitemesh.render.torch_rasterizer import TorchRasterizer
 
 LICENCE = "nvdiffrast is under the NVIDIA Source Code License: research or evaluation only, no commercial use."
-INSTALL = "pip install 'infinitemesh[nvdiffrast]' (compiles at first use: needs nvcc and ninja), or use the 'torch' rasteriser"
+INSTALL = "pip install 'infinitemesh[nvdiffrast]' (compiles at first use: needs nvcc and ninja), or use 'torch'"
 
 
 class NvdiffrastRasterizer:
@@ -20,11 +21,9 @@ class NvdiffrastRasterizer:
 
     def __init__(self) -> None:
         if not torch.cuda.is_available():
-            raise MissingBackend(
-                "nvdiffrast runs on CUDA only and torch sees no CUDA device: use the 'torch' rasteriser"
-            )
+            raise MissingBackend("nvdiffrast runs on CUDA only and torch sees no CUDA device: use 'torch'")
         try:
-            import nvdiffrast.torch as library
+            import nvdiffrast.torch as library  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise MissingBackend(f"nvdiffrast is missing: {INSTALL}") from error
         warnings.warn(LICENCE, stacklevel=2)
@@ -82,6 +81,6 @@ class NvdiffrastRasterizer:
                     raise
                 # 0.3.3.1 compiles its plugin and then imports it by name, but torch >= 2.11 (pybind11 3) no longer
                 # leaves a loaded extension in sys.modules: its build folder must be on the path
-                sys.path.append(torch.utils.cpp_extension._get_build_directory(error.name, False))
+                sys.path.append(_get_build_directory(error.name, False))
                 self._contexts[device] = self._library.RasterizeCudaContext(device=device)
         return self._contexts[device]

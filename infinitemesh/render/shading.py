@@ -1,7 +1,7 @@
 """Pictures of meshes: unlit colour, antialiased coverage, depth and world normals.
 
-`render_mesh` draws a finished `Mesh`; `shade` and `shade_packed` are differentiable and ask a colour field at the surface
-point under each pixel, as the mesh stage of training does.
+`render_mesh` draws a finished `Mesh`; `shade` and `shade_packed` are differentiable and ask a colour field at the
+surface point under each pixel, as the mesh stage of training does.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,8 +51,8 @@ def render_mesh(
 ) -> ViewSet:
     """Base colour without light: the texture, else the vertex colours, else mid-grey. Missing normals are smooth ones.
 
-    `rgb` is straight colour also at silhouettes; where alpha is 0 it is `background`. `supersample` renders that many times
-    larger and averages, for evaluation and for textures finer than the picture.
+    `rgb` is straight colour also at silhouettes; where alpha is 0 it is `background`. `supersample` renders that many
+    times larger and averages, for evaluation and for textures finer than the picture.
     """
     _check(mesh, size, supersample)
     rasterizer = rasterizer or TorchRasterizer()
@@ -211,7 +211,7 @@ def _base_colour(mesh: Mesh, at_pixels: Float[Tensor, "n h w c"]) -> Float[Tenso
 
 
 def sample_texture(texture: Float[Tensor, "c th tw"], uv: Float[Tensor, "n h w 2"]) -> Float[Tensor, "n h w c"]:
-    """Bilinear; (0, 0) is the top left corner of the first row, and coordinates beyond [0, 1] repeat (glTF's default)."""
+    """Bilinear; (0, 0) is the top left corner of the first row; coordinates beyond [0, 1] repeat (glTF's default)."""
     inside = (uv >= 0) & (uv <= 1)
     at = torch.where(inside, uv, uv - uv.floor()) * 2 - 1
     rows = rearrange(at, "n h w uv -> 1 (n h) w uv")

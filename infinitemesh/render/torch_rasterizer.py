@@ -113,7 +113,8 @@ def _nearest_triangles(
         seen = (extent[0] * extent[1]).nonzero()[:, 0]
         face = seen % len(faces)
         image = first_group + seen // len(faces) if image_of_face is None else image_of_face[face]
-        _draw(nearest, corners[:, :, seen], low[:, seen], extent[:, seen], face, image, size, fragments_per_chunk)
+        seen_corners, seen_low, seen_extent = (table.index_select(-1, seen) for table in (corners, low, extent))
+        _draw(nearest, seen_corners, seen_low, seen_extent, face, image, size, fragments_per_chunk)
     hit = nearest != EMPTY
     triangle = torch.where(hit, nearest & 0xFFFFFFFF, -1)
     depth = torch.where(hit, (nearest >> 32).to(torch.int32).view(torch.float32) * 2 - 1, 1.0)
@@ -168,30 +169,33 @@ def _draw(
     height, width = size
     count = extent[0].long() * extent[1]
     stop_of = count.cumsum(0)
+    first_of = stop_of - count
     x, y, z, w = corners
     for start, stop, first_fragment, num_fragments in _chunks(stop_of, fragments_per_chunk):
         index = torch.arange(start, stop, device=count.device)
         owner = torch.repeat_interleave(index, count[start:stop], output_size=num_fragments)
         offset = torch.arange(num_fragments, device=count.device) + first_fragment
-        offset = (offset - (stop_of - count)[owner]).int()
-        columns = extent[0][owner]
+        offset = (offset - first_of.index_select(0, owner)).int()
+        columns = extent[0].index_select(0, owner)
+        first_column, first_row = low.index_select(1, owner)
         row = offset // columns
-        column = low[0][owner] + offset - row * columns
-        row = low[1][owner] + row
+        column = first_column + offset - row * columns
+        row = first_row + row
+        at_x, at_y = (2 * column + 1) / width - 1, (2 * row + 1) / height - 1
         e0, e1, e2 = _edge_functions(
-            x[:, owner], y[:, owner], w[:, owner], (2 * column + 1) / width - 1, (2 * row + 1) / height - 1
+            x.index_select(1, owner), y.index_select(1, owner), w.index_select(1, owner), at_x, at_y
         )
         least, most = torch.minimum(torch.minimum(e0, e1), e2), torch.maximum(torch.maximum(e0, e1), e2)
         inside = (((least >= 0) & (most > 0)) | ((most <= 0) & (least < 0))).nonzero()[:, 0]
 
-        owner, row, column = owner[inside], row[inside], column[inside]
-        e0, e1, e2 = e0[inside], e1[inside], e2[inside]
-        w_sum = e0 * w[0, owner] + e1 * w[1, owner] + e2 * w[2, owner]
-        depth = (e0 * z[0, owner] + e1 * z[1, owner] + e2 * z[2, owner]) / w_sum
+        owner, row, column, e0, e1, e2 = (kept.index_select(0, inside) for kept in (owner, row, column, e0, e1, e2))
+        (z0, z1, z2), (w0, w1, w2) = z.index_select(1, owner), w.index_select(1, owner)
+        w_sum = e0 * w0 + e1 * w1 + e2 * w2
+        depth = (e0 * z0 + e1 * z1 + e2 * z2) / w_sum
         visible = (depth.abs() <= 1) & ((w_sum > 0) == (e0 + e1 + e2 > 0))
         order = (depth.clamp(-1, 1) * 0.5 + 0.5).view(torch.int32).long()  # bits of floats >= 0 sort as the floats do
-        pixel = (image[owner] * height + row) * width + column
-        candidate = torch.where(visible, (order << 32) | face[owner], EMPTY)
+        pixel = (image.index_select(0, owner) * height + row) * width + column
+        candidate = torch.where(visible, (order << 32) | face.index_select(0, owner), EMPTY)
         nearest.scatter_reduce_(0, pixel, candidate, "amin")
 
 
@@ -254,7 +258,7 @@ def _corner_rows(
     faces: Int[Tensor, "f 3"], triangle: Int[Tensor, "n h w"], pixel: Int[Tensor, " p"], groups: int, num_vertices: int
 ) -> Int[Tensor, "p 3"]:
     """Rows of the corners under hit pixels in a table of `groups` x `num_vertices` rows (one group serves all)."""
-    corner = faces[triangle.reshape(-1)[pixel]].long()
+    corner = faces.index_select(0, triangle.reshape(-1)[pixel]).long()
     if groups == 1:
         return corner
     return corner + (pixel // triangle[0].numel() * num_vertices)[:, None]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ def save_turntable(mesh: Mesh, path: str | Path, *, frames: int = 48, size: int 
             _write_video(temporary, pictures, frames, size)
         else:
             first = next(pictures)
-            options = {"quality": 85} if suffix == ".webp" else {"disposal": 1}
+            options: dict[str, Any] = {"quality": 85} if suffix == ".webp" else {"disposal": 1}
             duration_ms = max(20, round(1000 * SECONDS_A_TURN / frames))  # viewers slow shorter ones down
             first.save(temporary, save_all=True, append_images=pictures, duration=duration_ms, loop=0, **options)
     return path
@@ -53,7 +54,7 @@ def _turn(mesh: Mesh, frames: int, size: int) -> Iterator[Image.Image]:
 
 def _check_video(size: int) -> None:
     try:
-        import imageio_ffmpeg  # noqa: F401
+        import imageio_ffmpeg  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise MissingBackend(
             "an .mp4 is encoded by imageio-ffmpeg, which is missing: pip install 'infinitemesh[video]', or write .webp"
@@ -63,7 +64,7 @@ def _check_video(size: int) -> None:
 
 
 def _write_video(path: Path, pictures: Iterator[Image.Image], frames: int, size: int) -> None:
-    import imageio_ffmpeg
+    import imageio_ffmpeg  # pyright: ignore[reportMissingImports]
 
     writer = imageio_ffmpeg.write_frames(
         str(path), (size, size), fps=frames / SECONDS_A_TURN, codec="libx264", quality=8, macro_block_size=2

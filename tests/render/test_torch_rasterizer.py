@@ -9,12 +9,12 @@ from infinitemesh.render.torch_rasterizer import (
     interpolate_packed,
     rasterize_packed,
 )
-from infinitemesh.types import Camera
+from infinitemesh.types import Camera, Projection
 
 SIZE = (48, 64)
 
 
-def four_cameras(projection="perspective") -> Camera:
+def four_cameras(projection: Projection = "perspective") -> Camera:
     return Camera.orbit([0.0, 50.0, 140.0, 260.0], [0.0, 20.0, -30.0, 60.0], projection=projection)
 
 
