@@ -1,0 +1,317 @@
+"""What is inside a mesh: generalised winding numbers that work on open meshes, fast and exact on a grid.
+
+The winding number of a triangle soup at a point is the sum of its faces' signed solid angles over 4 pi (Jacobson et
+al. 2013): 1 inside a closed surface, 0 outside, something between behind a hole. Summing it directly costs points x
+faces. Here the boundary (the directed edges that do not cancel) is coned to the centre of each of its loops, which
+closes the surface; the closed surface's winding number is an integer that one signed scan along the grid's columns
+counts; what the cones added is subtracted as solid angles, in full where they are near and as dipoles where they are
+far (Barill et al. 2018). A closed mesh has no boundary and costs the scan alone (0.02 s for 20,000 faces at 64^3); a
+soup that is almost all boundary is summed directly, near in full and far as dipoles.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Float64, Int64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from infinitemesh.errors import InputError
+from infinitemesh.types import Mesh
+
+FAR = 4.0  # a group of triangles this many of its radii away counts as a dipole
+BLOCK = 8  # points of a BLOCK^3 block share one list of near triangles
+CELL = 1 / 16  # the edge of the cells that group a soup's triangles, in world units
+MANY_CONES = 1500
+PAIRS_AT_ONCE = 2_000_000
+JITTER = (3.1e-8, 5.3e-8)  # grid columns stand this far (in cells) beside the round numbers that vertices like to have
+
+
+def winding_grid(mesh: Mesh, resolution: int = 64, *, half_extent: float = 0.5) -> Float[Tensor, "r r r"]:
+    """Generalised winding numbers at the cell centres of the cube [-half_extent, half_extent]^3, indexed [x, y, z]."""
+    soup = Soup.weld(mesh)
+    cones = soup.cones
+    if len(cones.triangles) > max(MANY_CONES, len(soup.triangles) / 2):  # the boundary is no smaller than the mesh
+        triangles = torch.from_numpy(soup.triangles).float()
+        return _open_grid(triangles, torch.ones(len(triangles)), _cells(triangles), resolution, half_extent)
+    closed = _scan(soup.triangles, np.ones(len(soup.triangles)), resolution, half_extent)
+    if not len(cones.triangles):
+        return torch.from_numpy(closed).float()
+    closed -= _scan(cones.triangles, cones.weight, resolution, half_extent)
+    added = (
+        torch.from_numpy(a) for a in (cones.triangles.astype(np.float32), cones.weight.astype(np.float32), cones.loop)
+    )
+    return torch.from_numpy(closed).float() + _open_grid(*added, resolution, half_extent)
+
+
+def winding_at(mesh: Mesh, points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
+    """The plain sum over all faces, for any points: the slow twin (some 20 million point-face pairs a second)."""
+    triangles = torch.from_numpy(Soup.weld(mesh).triangles).float()
+    return _solid_angle_sum(triangles, torch.ones(len(triangles)), points)
+
+
+def occupancy_grid(
+    mesh: Mesh, resolution: int = 64, *, half_extent: float = 0.5, definition: str = "winding"
+) -> Bool[Tensor, "r r r"]:
+    """Which cell centres of [-half_extent, half_extent]^3 are inside, indexed [x, y, z].
+
+    `winding`: the generalised winding number exceeds 0.5. A shell scanned on both sides is its own material and its
+    cavity is outside; a single sheet fills the part of its cavity that sees more sheet than opening; what is covered
+    twice counts once; a surface that faces inwards encloses nothing.
+    `visibility`: no orthographic depth map of 48 directions sees the point in front of the surface, which is how the
+    training data decides. Orientation does not matter; closed cavities and deep, narrow openings are filled.
+    """
+    if definition == "winding":
+        return winding_grid(mesh, resolution, half_extent=half_extent) > 0.5
+    if definition == "visibility":
+        return hidden_grid(mesh, resolution, half_extent=half_extent)
+    raise InputError(f"inside can be decided by `winding` or by `visibility`, not by {definition!r}")
+
+
+def hidden_grid(
+    mesh: Mesh,
+    resolution: int = 64,
+    *,
+    half_extent: float = 0.5,
+    directions: int = 48,
+    depth_resolution: int = 256,
+    tolerance: float = 0.0,
+) -> Bool[Tensor, "r r r"]:
+    """Points that none of `directions` evenly spread orthographic depth maps sees in front of the surface."""
+    triangles = Soup.weld(mesh).triangles
+    points = _grid_points(resolution, half_extent)
+    hidden = np.ones(len(points), dtype=bool)
+    reach = half_extent * np.sqrt(3)
+    for rotation in _directions(directions):
+        column, depth, _ = _column_hits(triangles @ rotation.T, depth_resolution, reach)
+        nearest = np.full(depth_resolution**2, -np.inf)
+        np.maximum.at(nearest, column, depth)
+        at = points[hidden] @ rotation.T
+        cell = ((at[:, :2] / reach + 1) / 2 * depth_resolution - 0.5).astype(np.int64).clip(0, depth_resolution - 2)
+        corner = cell[:, 0] * depth_resolution + cell[:, 1]
+        around = np.stack([nearest[corner + step] for step in (0, 1, depth_resolution, depth_resolution + 1)])
+        hidden[hidden] = (
+            at[:, 2] <= around.max(0) + tolerance
+        )  # seen only past all four samples: no gaps at silhouettes
+    return torch.from_numpy(hidden.reshape(resolution, resolution, resolution))
+
+
+@dataclass(frozen=True)
+class Cones:
+    """Triangles from each boundary edge of a mesh to the centre of its loop; added `-weight` times they close it."""
+
+    triangles: Float64[np.ndarray, "e 3 3"]
+    weight: Float64[np.ndarray, " e"]
+    loop: NDArray[np.int64]  # which boundary loop a triangle belongs to
+
+
+@dataclass(frozen=True)
+class Soup:
+    """A mesh's triangles with equal positions made one vertex, degenerate faces gone, and what would close it."""
+
+    triangles: Float64[np.ndarray, "f 3 3"]
+    cones: Cones
+
+    @staticmethod
+    def weld(mesh: Mesh) -> "Soup":
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        vertices, index = np.unique(
+            mesh.vertices.detach().cpu().numpy().astype(np.float64), axis=0, return_inverse=True
+        )
+        faces = index.reshape(-1)[mesh.faces.cpu().numpy()]
+        a, b, c = faces.T
+        faces = faces[(a != b) & (b != c) & (c != a)]
+        start, end = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).T
+        key = np.minimum(start, end) * np.int64(len(vertices)) + np.maximum(start, end)
+        edge, inverse = np.unique(key, return_inverse=True)
+        excess = np.bincount(inverse.reshape(-1), np.where(start < end, 1.0, -1.0), minlength=len(edge))
+        edge, excess = edge[excess != 0], excess[excess != 0]
+        low, high = edge // max(len(vertices), 1), edge % max(len(vertices), 1)
+        graph = coo_array((np.ones(len(low)), (low, high)), shape=(len(vertices), len(vertices)))
+        _, label = connected_components(graph, directed=False) if len(low) else (0, np.zeros(len(vertices), np.int64))
+        _, loop = np.unique(label[low], return_inverse=True)
+        loop = loop.reshape(-1)
+        middle = (vertices[low] + vertices[high]) / 2
+        size = np.maximum(np.bincount(loop), 1)
+        centre = np.stack(
+            [np.bincount(loop, middle[:, axis], minlength=len(size)) / size for axis in range(3)], axis=-1
+        )
+        triangles = np.stack([centre[loop], vertices[low], vertices[high]], axis=1)
+        return Soup(vertices[faces], Cones(triangles, excess.astype(np.float64), loop))
+
+
+def _scan(
+    triangles: NDArray[np.float64], weight: NDArray[np.float64], resolution: int, half_extent: float
+) -> NDArray[np.float64]:
+    """Signed crossings above every grid point of its column: the winding number, where the triangles are closed."""
+    column, depth, face = _column_hits(triangles, resolution, half_extent)
+    first_above = np.ceil((depth / half_extent + 1) / 2 * resolution - 0.5).clip(0, resolution).astype(np.int64)
+    upwards = _area_z(triangles) > 0
+    change = (
+        np.bincount(  # integers when nothing is hit
+            column * (resolution + 1) + first_above,
+            np.where(upwards, weight, -weight)[face],
+            minlength=resolution**2 * (resolution + 1),
+        )
+        .reshape(resolution, resolution, resolution + 1)
+        .astype(np.float64)
+    )
+    crossings_above = change[..., ::-1].cumsum(-1)[..., ::-1]
+    return crossings_above[..., 1:].copy()
+
+
+def _column_hits(
+    triangles: NDArray[np.float64], resolution: int, half_extent: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """Where the z-parallel lines through the cell centres of an (x, y) grid meet triangles: column, z and triangle."""
+    cells = (triangles[..., :2] / half_extent + 1) / 2 * resolution - 0.5  # whole numbers are the columns
+    cells = cells - np.array(JITTER)
+    low = np.ceil(cells.min(1)).clip(0, resolution).astype(np.int64)
+    high = np.floor(cells.max(1)).clip(-1, resolution - 1).astype(np.int64)
+    span = (high - low + 1).clip(0)
+    count = span[:, 0] * span[:, 1]
+    columns, depths, faces = [], [], []
+    candidates = np.flatnonzero(count)
+    for chunk in np.split(candidates, _cuts(count[candidates])):
+        face = np.repeat(chunk, count[chunk])
+        offset = np.arange(len(face)) - np.repeat(count[chunk].cumsum() - count[chunk], count[chunk])
+        x = low[face, 0] + offset // span[face, 1]
+        y = low[face, 1] + offset % span[face, 1]
+        sides = np.stack([_side(cells[face, i], cells[face, (i + 1) % 3], x, y) for i in range(3)], axis=-1)
+        hit = (sides > 0).all(-1) | (sides < 0).all(-1)
+        x, y, face, sides = x[hit], y[hit], face[hit], sides[hit]
+        barycentric = sides[:, [1, 2, 0]] / sides.sum(-1, keepdims=True)
+        columns.append(x * resolution + y)
+        depths.append((barycentric * triangles[face, :, 2]).sum(-1))
+        faces.append(face)
+    if not columns:
+        return np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64)
+    return np.concatenate(columns), np.concatenate(depths), np.concatenate(faces)
+
+
+def _side(
+    a: NDArray[np.float64], b: NDArray[np.float64], x: NDArray[np.int64], y: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Twice the area of (a, b, (x, y)), computed from the same end for both faces of an edge so that none is missed."""
+    swap = (a[:, 0] > b[:, 0]) | ((a[:, 0] == b[:, 0]) & (a[:, 1] > b[:, 1]))
+    a, b = np.where(swap[:, None], b, a), np.where(swap[:, None], a, b)
+    area = (b[:, 0] - a[:, 0]) * (y - a[:, 1]) - (b[:, 1] - a[:, 1]) * (x - a[:, 0])
+    return np.where(swap, -area, area)
+
+
+def _area_z(triangles: NDArray[np.float64]) -> NDArray[np.float64]:
+    u, v = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
+    return u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
+
+
+def _cuts(count: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where to cut a list of work so that a piece stays near PAIRS_AT_ONCE."""
+    return np.flatnonzero(np.diff(count.cumsum() // PAIRS_AT_ONCE)) + 1
+
+
+def _open_grid(
+    triangles: Float[Tensor, "t 3 3"],
+    weight: Float[Tensor, " t"],
+    group: Int64[Tensor, " t"],
+    resolution: int,
+    half_extent: float,
+) -> Float[Tensor, "r r r"]:
+    """The weighted triangles' winding number at the grid points, block by block.
+
+    Far groups count as one dipole each, far triangles of near groups as one each, near triangles in full.
+    """
+    groups = Dipoles.of(triangles, weight, group)
+    singles = Dipoles.of(triangles, weight, torch.arange(len(triangles)))
+    result = torch.zeros(resolution, resolution, resolution)
+    grid = torch.from_numpy(_grid_points(resolution, half_extent)).float()
+    grid = grid.reshape(resolution, resolution, resolution, 3)
+    blocks = -(-resolution // BLOCK)
+    for index in np.ndindex(blocks, blocks, blocks):
+        here = tuple(slice(i * BLOCK, (i + 1) * BLOCK) for i in index)
+        points = grid[here].reshape(-1, 3)
+        near_group = groups.near(points)
+        among = near_group[group].nonzero()[:, 0]
+        near = singles[among].near(points)
+        value = _solid_angle_sum(triangles[among[near]], weight[among[near]], points)
+        value += singles[among[~near]].sum_at(points) + groups[~near_group].sum_at(points)
+        result[here] = value.reshape(grid[here].shape[:3])
+    return result
+
+
+@dataclass(frozen=True)
+class Dipoles:
+    """Groups of triangles as one oriented point each (Barill et al. 2018, Eq. 10)."""
+
+    stand: Float[Tensor, "g 3"]  # at the middle of their area, which cancels most of the next term of the series
+    moment: Float[Tensor, "g 3"]  # the sum of their area vectors
+    reach: Float[Tensor, " g"]  # of their corners, from where the dipole stands
+
+    @staticmethod
+    def of(triangles: Float[Tensor, "t 3 3"], weight: Float[Tensor, " t"], group: Int64[Tensor, " t"]) -> "Dipoles":
+        count = int(group.max()) + 1
+        area = torch.linalg.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]) / 2
+        moment = torch.zeros(count, 3).index_add(0, group, area * weight[:, None])
+        share = (area * weight[:, None]).norm(dim=-1, keepdim=True).clamp(min=1e-20)
+        total = torch.zeros(count, 1).index_add(0, group, share)
+        stand = torch.zeros(count, 3).index_add(0, group, triangles.mean(1) * share) / total
+        distance = (triangles - stand[group][:, None]).norm(dim=-1).amax(-1)
+        return Dipoles(stand, moment, torch.zeros(count).scatter_reduce(0, group, distance, "amax"))
+
+    def __getitem__(self, index: Tensor) -> "Dipoles":
+        return Dipoles(self.stand[index], self.moment[index], self.reach[index])
+
+    def near(self, points: Float[Tensor, "p 3"]) -> Bool[Tensor, " g"]:
+        """Whether a dipole would be wrong somewhere in the points' box."""
+        low, high = points.amin(0), points.amax(0)
+        outside = torch.maximum(low - self.stand, self.stand - high).clamp(min=0)
+        return outside.norm(dim=-1) <= FAR * self.reach
+
+    def sum_at(self, points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
+        along = (self.stand * self.moment).sum(-1) - points @ self.moment.T
+        squared = (points**2).sum(-1, keepdim=True) - 2 * points @ self.stand.T + (self.stand**2).sum(-1)
+        inverse = squared.clamp(min=1e-12).rsqrt()
+        return (along * inverse * inverse * inverse).sum(-1) / (4 * torch.pi)
+
+
+def _solid_angle_sum(
+    triangles: Float[Tensor, "t 3 3"], weight: Float[Tensor, " t"], points: Float[Tensor, "p 3"]
+) -> Float[Tensor, " p"]:
+    """Sum of the triangles' signed solid angles over 4 pi (van Oosterom and Strackee 1983)."""
+    total = torch.zeros(len(points))
+    if not len(triangles):
+        return total
+    step = max(PAIRS_AT_ONCE // 4 // len(triangles), 1)
+    corners = rearrange(triangles, "t corner xyz -> corner xyz 1 t")
+    for start in range(0, len(points), step):
+        p = rearrange(points[start : start + step], "p xyz -> xyz p 1")
+        (ax, ay, az), (bx, by, bz), (cx, cy, cz) = corners[0] - p, corners[1] - p, corners[2] - p
+        a, b, c = ((x * x + y * y + z * z).sqrt() for x, y, z in ((ax, ay, az), (bx, by, bz), (cx, cy, cz)))
+        volume = ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)
+        denominator = a * b * c + (ax * bx + ay * by + az * bz) * c
+        denominator += (bx * cx + by * cy + bz * cz) * a + (cx * ax + cy * ay + cz * az) * b
+        total[start : start + step] = (torch.atan2(volume, denominator) * weight).sum(-1)
+    return total / (2 * torch.pi)
+
+
+def _cells(triangles: Float[Tensor, "t 3 3"]) -> Int64[Tensor, " t"]:
+    """Groups the triangles whose middles share a cell of a coarse grid."""
+    cell = (triangles.mean(1) / CELL).floor().long()
+    return torch.unique(cell, dim=0, return_inverse=True)[1]
+
+
+def _grid_points(resolution: int, half_extent: float) -> NDArray[np.float64]:
+    at = ((np.arange(resolution) + 0.5) / resolution * 2 - 1) * half_extent
+    return np.stack(np.meshgrid(at, at, at, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def _directions(count: int) -> NDArray[np.float64]:
+    """Rotations into view frames whose backward axes cover the sphere evenly (a Fibonacci lattice)."""
+    i = np.arange(count) + 0.5
+    y, azimuth = 1 - 2 * i / count, i * np.pi * (3 - np.sqrt(5))
+    back = np.stack([np.sin(azimuth) * np.sqrt(1 - y**2), y, np.cos(azimuth) * np.sqrt(1 - y**2)], axis=-1)
+    right = np.stack([np.cos(azimuth), np.zeros(count), -np.sin(azimuth)], axis=-1)
+    return np.stack([right, np.cross(back, right), back], axis=1)
