@@ -1,11 +1,11 @@
 """What importing costs, and which way imports go: DESIGN's layers, core dependencies alone at module level."""
 
 import ast
-import importlib
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -88,6 +88,7 @@ def test_imports_go_down_the_layers_and_stay_within_the_declared_packages(path):
         level = LEVEL[layer_of(path)]
         for name in at_import:
             target = name.split(".")[1] if name.startswith("infinitemesh.") else None
+            assert target is None or target in LEVEL, f"import {name} from its own module, not from the package"
             assert target is None or LEVEL[target] <= level, f"{path.name} imports {name}, which is a layer above it"
     assert third_party(at_import) <= declared(extras=False), "optional packages are imported where they are used"
     assert third_party(anywhere) <= declared(extras=True) | NOT_ON_AN_INDEX, "an import that pyproject does not declare"
@@ -116,8 +117,7 @@ def test_every_public_name_is_there(name):
 
 
 def test_every_public_name_has_an_existing_home():
-    homes = {home for name, home in infinitemesh._HOME_OF.items()}
-    assert all(importlib.util.find_spec(home) for home in homes)
+    assert all(find_spec(home) for home in infinitemesh._HOME_OF.values())
 
 
 def test_unknown_names_are_attribute_errors():
