@@ -1,7 +1,7 @@
 """What every rasteriser answers, and the interface they share (nvdiffrast-shaped)."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -16,6 +16,7 @@ class Fragments:
     depth: Float[Tensor, "n h w"]  # clip z / w in [-1, 1]; 1 where nothing is hit
 
 
+@runtime_checkable
 class Rasterizer(Protocol):
     """One mesh seen by n cameras."""
 

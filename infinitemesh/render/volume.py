@@ -9,7 +9,7 @@ The field gives a signed distance (negative inside) and a colour. What it hides 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from torch import Tensor
 Field = Callable[[Float[Tensor, "p 3"]], tuple[Float[Tensor, " p"], Float[Tensor, "p 3"]]]
 
 
+@runtime_checkable
 class Opacity(Protocol):
     """How much of the light an interval of a ray stops, from the field's values at its two ends and its length."""
 
