@@ -21,6 +21,8 @@ from infinitemesh.models.multiview_block import MultiViewBlock
 _THREE_LEVELS = {
     "down_block_types": ("CrossAttnDownBlock2D",) * 3,
     "up_block_types": ("CrossAttnUpBlock2D",) * 3,
+    "in_channels": 32,  # latents: noisy 8, reference 8, condition 8; rays 6; known alpha 2
+    "out_channels": 8,
     "layers_per_block": 1,
     "use_linear_projection": True,
     "num_views": 4,
@@ -32,7 +34,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "tiny": _THREE_LEVELS
     | {
         "sample_size": 8,
-        "in_channels": 20,
         "block_out_channels": (8, 16, 16),
         "norm_num_groups": 4,
         "attention_head_dim": (1, 2, 2),
@@ -41,7 +42,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "small": _THREE_LEVELS  # 15.7 M parameters, 35 GFLOP for four views of 32² latents
     | {
         "sample_size": 32,
-        "in_channels": 20,
         "block_out_channels": (128, 160, 192),
         "attention_head_dim": (4, 5, 6),
         "cross_attention_dim": 128,
