@@ -100,9 +100,13 @@ class Camera:
         )
 
     def __len__(self) -> int:
+        if self.cam_from_world.ndim == 2:
+            raise TypeError("this is one camera, not a row of cameras: it has no length")
         return self.cam_from_world.shape[0]
 
     def __getitem__(self, index: Any) -> "Camera":
+        if self.cam_from_world.ndim == 2:
+            raise TypeError("this is one camera, not a row of cameras: it has no parts")
         return replace(self, cam_from_world=self.cam_from_world[index], intrinsics=self.intrinsics[index])
 
     def to(self, device: torch.device | str) -> "Camera":
