@@ -21,7 +21,7 @@ from infinitemesh.models.multiview_block import MultiViewBlock
 _THREE_LEVELS = {
     "down_block_types": ("CrossAttnDownBlock2D",) * 3,
     "up_block_types": ("CrossAttnUpBlock2D",) * 3,
-    "in_channels": 32,  # latents: noisy 8, reference 8, condition 8; rays 6; known alpha 2
+    "in_channels": 42,  # latents: noisy 8, reference 8, condition 8; rays of the target and of these two: 18
     "out_channels": 8,
     "layers_per_block": 1,
     "use_linear_projection": True,

@@ -14,6 +14,7 @@ from infinitemesh.models.conditioning import (
     released_labels,
     split_guidance,
 )
+from infinitemesh.models.multiview_unet import MultiViewUNet
 from infinitemesh.types import Camera
 
 RELEASED = {  # azimuth: the fp16 constants of the six named views
@@ -104,6 +105,30 @@ def test_guidance_branches_lie_within_each_domain_and_come_apart_again(num_domai
     assert all(part.abs().min() == 7 for part in colour)
     without, conditioned = split_guidance(both, num_domains)
     assert torch.equal(without, -rows - 1) and torch.equal(conditioned, rows + 1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("num_domains", [1, 2])
+def test_both_branches_in_one_call_answer_as_each_would_alone(num_domains):
+    """Two objects of two views. The naive order, branch by branch, would pair rows of different branches."""
+    torch.manual_seed(0)
+    unet = MultiViewUNet.preset("tiny", in_channels=8, out_channels=4, cross_domain=num_domains == 2).eval()
+    for name, parameter in unet.named_parameters():
+        if "joint_mid" in name:
+            torch.nn.init.normal_(parameter)
+    noisy, (rows, d) = torch.randn(4 * num_domains, 4, 8, 8), (4 * num_domains, num_domains)
+    conditions = Conditions(
+        torch.randn(rows, 4, 8, 8), torch.zeros(rows, 0, 8, 8), torch.randn(rows, 1, 16), torch.randn(rows, 10)
+    )
+
+    def answer(noisy, c):
+        return unet(c.inputs(noisy), torch.tensor(500), c.tokens, c.labels, num_views=2, num_domains=d).sample
+
+    without, conditioned = split_guidance(answer(join_guidance(noisy, noisy, d), conditions.with_unconditional(d)), d)
+    torch.testing.assert_close(without, answer(noisy, conditions.unconditional()), atol=1e-5, rtol=0)
+    torch.testing.assert_close(conditioned, answer(noisy, conditions), atol=1e-5, rtol=0)
+    naive = answer(noisy.repeat(2, 1, 1, 1), Conditions.cat([conditions.unconditional(), conditions]))[rows:]
+    assert (num_domains == 1) == torch.allclose(naive, conditioned, atol=1e-3)
 
 
 def test_the_unconditional_branch_keeps_cameras_only():

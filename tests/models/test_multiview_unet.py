@@ -103,7 +103,7 @@ def tiny(**changes):
 def tiny_rows(rows, seed=0, size=8, dim=16):
     generator = torch.Generator().manual_seed(seed)
     return {
-        "sample": torch.randn(rows, 32, size, size, generator=generator),
+        "sample": torch.randn(rows, 42, size, size, generator=generator),
         "timestep": torch.tensor(500),
         "encoder_hidden_states": torch.randn(rows, 1, dim, generator=generator),
         "class_labels": torch.randn(rows, 10, generator=generator),
