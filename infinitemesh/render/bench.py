@@ -1,4 +1,4 @@
-"""`python -m infinitemesh.render.bench [cpu|cuda]`: what the torch rasteriser costs and how well it agrees with Embree."""
+"""`python -m infinitemesh.render.bench [cpu|cuda]`: the torch rasteriser's times and its agreement with Embree."""
 
 import math
 import sys

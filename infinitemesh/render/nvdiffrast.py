@@ -6,7 +6,6 @@ import warnings
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.cpp_extension import _get_build_directory
 
 from infinitemesh.errors import MissingBackend
 from infinitemesh.render.fragments import Fragments
@@ -17,7 +16,7 @@ INSTALL = "pip install 'infinitemesh[nvdiffrast]' (compiles at first use: needs 
 
 
 class NvdiffrastRasterizer:
-    """A `Rasterizer` on CUDA tensors. Its silhouette gradient fades where triangles are smaller than pixels."""
+    """A `Rasterizer` on CUDA tensors. Antialiasing by its paper's rule: see `antialias` for what ours does differently."""
 
     def __init__(self) -> None:
         if not torch.cuda.is_available():
@@ -77,8 +76,10 @@ class NvdiffrastRasterizer:
             try:
                 self._contexts[device] = self._library.RasterizeCudaContext(device=device)
             except ModuleNotFoundError as error:
-                if not (error.name or "").startswith("nvdiffrast_plugin"):
+                if error.name is None or not error.name.startswith("nvdiffrast_plugin"):
                     raise
+                from torch.utils.cpp_extension import _get_build_directory
+
                 # 0.3.3.1 compiles its plugin and then imports it by name, but torch >= 2.11 (pybind11 3) no longer
                 # leaves a loaded extension in sys.modules: its build folder must be on the path
                 sys.path.append(_get_build_directory(error.name, False))
