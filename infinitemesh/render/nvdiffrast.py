@@ -16,7 +16,7 @@ INSTALL = "pip install 'infinitemesh[nvdiffrast]' (compiles at first use: needs 
 
 
 class NvdiffrastRasterizer:
-    """A `Rasterizer` on CUDA tensors. Antialiasing by its paper's rule: see `antialias` for what ours does differently."""
+    """A `Rasterizer` on CUDA tensors; it antialiases by its own rule (`render.antialias` says how ours differs)."""
 
     def __init__(self) -> None:
         if not torch.cuda.is_available():

@@ -220,7 +220,7 @@ def sample_texture(texture: Float[Tensor, "c th tw"], uv: Float[Tensor, "n h w 2
 
 
 def _as_row(camera: Camera) -> Camera:
-    return camera if camera.cam_from_world.ndim == 3 else camera[None]
+    return Camera.cat([camera])
 
 
 def _check(mesh: Mesh, size: int, supersample: int) -> None:
