@@ -11,7 +11,8 @@ Frames (glTF's, everywhere in this library)
             +Z  (azimuth 0, "front", the input view)                 z  (towards the viewer)
 
 Azimuth grows counter-clockwise seen from above (front 0, right 90, back 180, left 270), elevation grows upwards.
-The camera at (azimuth a, elevation e) stands in direction (sin a cos e, sin e, cos a cos e) and its right is (cos a, 0, -sin a).
+The camera at (azimuth a, elevation e) stands in direction (sin a cos e, sin e, cos a cos e); its right is
+(cos a, 0, -sin a).
 Images: float [0, 1], straight (not premultiplied) sRGB with separate alpha, row 0 at the top.
 """
 
@@ -64,9 +65,9 @@ class Camera:
     ) -> "Camera":
         """Cameras that look at the origin, upright.
 
-        `span` is the width an orthographic view covers, in world units; `fov_deg` a perspective one's full angle of view.
-        `distance` None is 2 for orthographic cameras and, for perspective ones, where `span` at the origin fills the width.
-        Angles broadcast against each other; scalars give one camera without a leading axis.
+        `span` is the width an orthographic view covers, in world units; `fov_deg` a perspective one's full angle of
+        view. `distance` None is 2 for orthographic cameras and, for perspective ones, where `span` at the origin fills
+        the width. Angles broadcast against each other; scalars give one camera without a leading axis.
         """
         azimuth, elevation = torch.broadcast_tensors(
             torch.as_tensor(azimuth_deg, dtype=torch.float64), torch.as_tensor(elevation_deg, dtype=torch.float64)
@@ -160,7 +161,7 @@ class Camera:
         return clip_from_cam @ self.cam_from_world
 
     def project(self, points: Float[Tensor, "p 3"]) -> tuple[Float[Tensor, "*n p 2"], Float[Tensor, "*n p"]]:
-        """Where world points land, as (u, v) in [0, 1] from the top left corner, and their depth (-z) in world units."""
+        """Where world points land, as (u, v) in [0, 1] from the top left corner, and their depth (-z, world units)."""
         rotation, translation = self.cam_from_world[..., :3, :3], self.cam_from_world[..., :3, 3]
         in_cam = points @ rotation.transpose(-1, -2) + translation[..., None, :]
         depth = -in_cam[..., 2]
@@ -189,7 +190,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class ViewSet:
-    """Posed pictures of one object. `rgb` is straight (not premultiplied) sRGB; `normal` is in the world frame, in [-1, 1]."""
+    """Posed pictures of one object: `rgb` straight (not premultiplied) sRGB, `normal` in the world, in [-1, 1]."""
 
     rgb: Float[Tensor, "v 3 h w"]
     alpha: Float[Tensor, "v 1 h w"]
@@ -264,9 +265,10 @@ class Triplane:
 class Mesh:
     """A triangle mesh in world units, counter-clockwise faces seen from outside.
 
-    `vertex_rgb` and `texture` are sRGB in [0, 1]. `uv` has one row a vertex and glTF's origin: (0, 0) is the top left corner
-    of the texture's first row. `normals` None means area-weighted vertex normals, computed where needed.
-    `metadata` is plain JSON data and travels in a GLB's `asset.extras`.
+    `vertex_rgb` and `texture` are sRGB in [0, 1]; where both are given the texture is the colour. `uv` has one row a
+    vertex and glTF's origin: (0, 0) is the top left corner of the texture's first row; outside [0, 1] it repeats.
+    `normals` None means area-weighted vertex normals, computed where needed. `metadata` is plain JSON data and travels
+    in a GLB's `asset.extras`.
     """
 
     vertices: Float[Tensor, "v 3"]
