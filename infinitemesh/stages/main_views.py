@@ -9,12 +9,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
+from einops import einsum
+from jaxtyping import Float
+from torch import Tensor
 
 from infinitemesh.errors import GenerationError, InputError
+from infinitemesh.models.conditioning import Domain
 from infinitemesh.stages.base import OnProgress, Stage, silent
+from infinitemesh.stages.coarse import CoarseRenderer
+from infinitemesh.stages.denoise import Sampling, ViewDiffusion, ViewQuery
 from infinitemesh.stages.seeds import derive_seed
 from infinitemesh.stages.trajectories import cameras_at
-from infinitemesh.stages.view_sets import check_views, join_views, sort_ring
+from infinitemesh.stages.view_sets import (
+    check_views,
+    from_rgba,
+    join_views,
+    rgba,
+    same_size,
+    sort_ring,
+    stack_cameras,
+)
 from infinitemesh.types import MAIN_AZIMUTHS_DEG, Camera, ViewSet
 
 STAGE = "main_views"
@@ -74,6 +89,72 @@ class MainViews(Stage):
         return cameras_at([(a, 0.0) for a in others], front.camera)
 
 
+class DiffusedMainViews(MainViews):
+    """Denoises all main views of an object together, as Wonder3D does, with the front in sight.
+
+    The reference of a view is the front, and of the back the mirrored front, whose outline is exact; the condition is
+    the front. With a `coarse` renderer, the reconstruction from the front alone, seen from the others, is a further
+    condition. `front_row` denoises the front along with the others, as Wonder3D does; its picture is not used.
+    `normals` needs a denoiser with cross-domain layers; they come out in the world frame, zero for the given front.
+    """
+
+    def __init__(
+        self,
+        diffusion: ViewDiffusion,
+        *,
+        coarse: CoarseRenderer | None = None,
+        sampling: Sampling | None = None,
+        front_row: bool = False,
+        normals: bool = False,
+        azimuths_deg: Sequence[float] = MAIN_AZIMUTHS_DEG,
+    ):
+        super().__init__(azimuths_deg=azimuths_deg)
+        self.diffusion, self.coarse = diffusion, coarse
+        self.sampling, self.front_row, self.normals = sampling or Sampling(), front_row, normals
+
+    def generate(self, front: ViewSet, cameras: Camera, *, seed: int) -> ViewSet:
+        return self.generate_batch([MainViewsRequest(front, cameras, seed)], silent)[0]
+
+    def generate_batch(self, batch: Sequence[MainViewsRequest], on_progress: OnProgress) -> list[ViewSet]:
+        size = self.diffusion.size
+        fronts = [same_size(request.front, size) for request in batch]
+        cameras = [r.cameras if not self.front_row else Camera.cat([r.front.camera, r.cameras]) for r in batch]
+        first = 1 if self.front_row else 0
+        seeds = [[derive_seed(request.seed, row - first) for row in range(len(cameras[0]))] for request in batch]
+        domains: tuple[Domain, ...] = ("normal", "colour") if self.normals else ("colour",)
+        pictures = self.diffusion.sample(
+            self._query(fronts, cameras),
+            seeds,
+            self.sampling,
+            domains=domains,
+            on_step=lambda step, total: on_progress(STAGE, step, total),
+        )
+        made = []
+        for number, request in enumerate(batch):
+            views = from_rgba(pictures[-1, number, first:], request.cameras, is_main=True)
+            if self.normals:
+                views = replace(views, normal=_world_normals(pictures[0, number, first:, :3], request.front.camera))
+            made.append(same_size(views, request.front.size))
+        return made
+
+    def _query(self, fronts: Sequence[ViewSet], cameras: Sequence[Camera]) -> ViewQuery:
+        pairs = [join_views([front, mirrored(front)]) for front in fronts]
+        behind = [_looks_from_behind(front, camera) for front, camera in zip(fronts, cameras, strict=True)]
+        reference = torch.tensor(behind, device=fronts[0].rgb.device).long()
+        coarse = None
+        if self.coarse is not None:
+            coarse = torch.stack([rgba(views) for views in self.coarse.batch(fronts, cameras)])
+        return ViewQuery(
+            camera=stack_cameras(cameras),
+            pictures=torch.stack([rgba(pair) for pair in pairs]),
+            picture_camera=stack_cameras([pair.camera for pair in pairs]),
+            reference=reference,
+            condition=torch.zeros_like(reference),
+            num_known=1,
+            coarse=coarse,
+        )
+
+
 class MirrorMainViews(MainViews):
     """The front again from the sides, mirrored from behind: no network, and what any network must beat."""
 
@@ -128,9 +209,15 @@ def given_views(pictures: Mapping[float, ViewSet], *, same_height: bool = True) 
 
 
 def mirrored(view: ViewSet) -> ViewSet:
-    """Left and right swapped: in orthographic views, the outline seen from behind."""
-    normal = None if view.normal is None else view.normal.flip(-1)
-    return replace(view, rgb=view.rgb.flip(-1), alpha=view.alpha.flip(-1), normal=normal)
+    """Left and right swapped, standing opposite: in orthographic views, the outline seen from behind."""
+    turned = [((azimuth + 180) % 360, 0.0) for azimuth in view.camera.azimuth_deg.tolist()]
+    return ViewSet(view.rgb.flip(-1), view.alpha.flip(-1), cameras_at(turned, view.camera), view.is_main)
+
+
+def _world_normals(picture: Float[Tensor, "v 3 h w"], front: Camera) -> Float[Tensor, "v 3 h w"]:
+    """Wonder3D's normal pictures (n / 2 + 0.5 in the front camera's axes) as unit normals of the world."""
+    world_from_front = front.world_from_cam[0, :3, :3].to(picture)
+    return F.normalize(einsum(world_from_front, picture * 2 - 1, "i j, v j h w -> v i h w"), dim=1)
 
 
 def _looks_from_behind(front: ViewSet, cameras: Camera) -> list[bool]:
@@ -167,8 +254,8 @@ def _shrunk(view: ViewSet, factor: float) -> ViewSet:
     if factor > 1 - 1e-6:
         return view
     theta = view.rgb.new_tensor([[[1 / factor, 0, 0], [0, 1 / factor, 0]]])
-    grid = torch.nn.functional.affine_grid(theta, [1, 1, view.size, view.size], align_corners=False)
+    grid = F.affine_grid(theta, [1, 1, view.size, view.size], align_corners=False)
     layers = torch.cat([view.rgb * view.alpha, view.alpha], dim=1)
-    layers = torch.nn.functional.grid_sample(layers, grid, align_corners=False)
+    layers = F.grid_sample(layers, grid, align_corners=False)
     alpha = layers[:, 3:]
     return ViewSet((layers[:, :3] / alpha.clamp(min=1e-4)).clamp(0, 1), alpha, view.camera, view.is_main)

@@ -2,22 +2,34 @@
 
     ring of views ──▶ plan_targets (Eq. 3) ──▶ synthesize: all gaps in one call ──▶ a denser ring ──▶ ... (levels)
 
-`DiffusedInterpolation` is the paper's way and lives in `diffused_interpolation`; here are the base and the ways without
-diffusion, which are the baselines of the ablation.
+`DiffusedInterpolation` is the paper's way; the ways without diffusion are the baselines of the ablation.
 """
 
 from abc import abstractmethod
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from infinitemesh.errors import GenerationError
 from infinitemesh.stages.base import OnProgress, Stage, silent
 from infinitemesh.stages.coarse import CoarseRenderer
+from infinitemesh.stages.denoise import Sampling, ViewDiffusion, ViewQuery
 from infinitemesh.stages.seeds import derive_seed
 from infinitemesh.stages.trajectories import Trajectory, cameras_of, plan_targets
-from infinitemesh.stages.view_sets import distinct_views, join_views, sort_ring
+from infinitemesh.stages.view_sets import (
+    distinct_views,
+    from_rgba,
+    join_views,
+    rgba,
+    same_size,
+    sort_ring,
+    stack_cameras,
+)
 from infinitemesh.stages.warp import warp_views
 from infinitemesh.types import Camera, ViewSet
 
@@ -74,7 +86,7 @@ class ViewInterpolation(Stage):
         """Several objects, each with the seed that it would have alone."""
         rings = list(rings)
         for level in range(self.levels):
-            jobs = [self._gaps(ring, derive_seed(seed, level)) for ring, seed in zip(rings, seeds, strict=True)]
+            jobs = [self._gaps(ring, derive_seed(seed, STAGE, level)) for ring, seed in zip(rings, seeds, strict=True)]
             made = self.synthesize_batch(jobs, on_progress)
             rings = [_joined(ring, job, new) for ring, job, new in zip(rings, jobs, made, strict=True)]
         return rings
@@ -88,6 +100,115 @@ class ViewInterpolation(Stage):
             gap=tuple(t.gap for t in targets),
             seed=seed,
         )
+
+
+class DiffusedInterpolation(ViewInterpolation):
+    """Eq. 1 and 2: each new view is denoised with its reference and its condition in sight.
+
+    Views that `attend` to each other: those of a `gap`, as in the paper, or all new views of the `ring`. With a
+    `coarse` renderer, the reconstruction from the ring, seen from the new poses, is a further condition.
+    """
+
+    def __init__(
+        self,
+        diffusion: ViewDiffusion,
+        *,
+        coarse: CoarseRenderer | None = None,
+        sampling: Sampling | None = None,
+        attend: Literal["gap", "ring"] = "gap",
+        num_between: int = 2,
+        trajectory: Trajectory = "flat",
+        levels: int = 1,
+    ):
+        super().__init__(num_between=num_between, trajectory=trajectory, levels=levels)
+        self.diffusion, self.coarse = diffusion, coarse
+        self.sampling, self.attend = sampling or Sampling(), attend
+
+    def synthesize(self, reference: ViewSet, condition: ViewSet, cameras: Camera, *, seed: int) -> ViewSet:
+        gap = _gaps_of(reference, condition)
+        return self.synthesize_batch([Gaps(reference, condition, cameras, gap, seed)], silent)[0]
+
+    def synthesize_batch(self, batch: Sequence[Gaps], on_progress: OnProgress) -> list[ViewSet]:
+        """All groups of all objects with equally many views in one call."""
+        size = self.diffusion.size
+        small = [
+            replace(gaps, reference=same_size(gaps.reference, size), condition=same_size(gaps.condition, size))
+            for gaps in batch
+        ]
+        coarse = self._coarse(small)
+        alike: dict[tuple[int, int], list[_Group]] = defaultdict(list)
+        for number, gaps in enumerate(small):
+            for group in _groups(number, gaps, self.attend):
+                alike[len(group.rows), len(group.pictures)].append(group)
+        made = [torch.zeros(len(gaps.cameras), 4, size, size, device=gaps.reference.rgb.device) for gaps in batch]
+        for call, groups in enumerate(alike.values()):
+
+            def step_of_all(step: int, total: int, call: int = call) -> None:
+                on_progress(STAGE, call * total + step, len(alike) * total)
+
+            seeds = [[derive_seed(small[g.number].seed, row) for row in g.rows] for g in groups]
+            pictures = self.diffusion.sample(_query(groups, small, coarse), seeds, self.sampling, on_step=step_of_all)
+            for group, views in zip(groups, pictures[0], strict=True):
+                made[group.number][group.rows] = views.to(made[group.number])
+        return [
+            same_size(from_rgba(pictures, gaps.cameras, is_main=False), gaps.reference.size)
+            for pictures, gaps in zip(made, batch, strict=True)
+        ]
+
+    def _coarse(self, batch: Sequence[Gaps]) -> list[ViewSet] | None:
+        if self.coarse is None:
+            return None
+        rings = [distinct_views([gaps.reference, gaps.condition]) for gaps in batch]
+        return self.coarse.batch(rings, [gaps.cameras for gaps in batch])
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Rows of an object that are denoised together, and the distinct views they are made from."""
+
+    number: int  # of the object
+    rows: list[int]
+    pictures: ViewSet
+
+
+def _groups(number: int, gaps: Gaps, attend: str) -> list[_Group]:
+    together = defaultdict(list)
+    for row, gap in enumerate(gaps.gap):
+        together[gap if attend == "gap" else 0].append(row)
+    return [
+        _Group(number, rows, distinct_views([gaps.reference[rows], gaps.condition[rows]])) for rows in together.values()
+    ]
+
+
+def _query(groups: Sequence[_Group], batch: Sequence[Gaps], coarse: Sequence[ViewSet] | None) -> ViewQuery:
+    references, conditions = (
+        torch.stack([_where(getattr(batch[g.number], name)[g.rows], g.pictures) for g in groups])
+        for name in ("reference", "condition")
+    )
+    return ViewQuery(
+        camera=stack_cameras([batch[g.number].cameras[g.rows] for g in groups]),
+        pictures=torch.stack([rgba(g.pictures) for g in groups]),
+        picture_camera=stack_cameras([g.pictures.camera for g in groups]),
+        reference=references,
+        condition=conditions,
+        num_known=len(groups[0].pictures),
+        coarse=None if coarse is None else torch.stack([rgba(coarse[g.number][g.rows]) for g in groups]),
+    )
+
+
+def _where(rows: ViewSet, pictures: ViewSet) -> Int[Tensor, " rows"]:
+    """Which picture each row is: the one with its camera."""
+    same = rows.camera.cam_from_world[:, None] == pictures.camera.cam_from_world[None]
+    return same.flatten(2).all(-1).int().argmax(-1)
+
+
+def _gaps_of(reference: ViewSet, condition: ViewSet) -> tuple[int, ...]:
+    """Numbers rows by their pair of neighbours."""
+    ring = distinct_views([reference, condition])
+    pairs = [
+        tuple(sorted(pair)) for pair in zip(*(_where(v, ring).tolist() for v in (reference, condition)), strict=True)
+    ]
+    return tuple(sorted(set(pairs)).index(pair) for pair in pairs)
 
 
 class NoInterpolation(ViewInterpolation):

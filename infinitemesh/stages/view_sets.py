@@ -13,14 +13,15 @@ from infinitemesh.types import Camera, ViewSet
 
 
 def join_views(parts: Sequence[ViewSet]) -> ViewSet:
-    """One set of all views, in the given order. Normals are kept when every part has them."""
-    normals = [part.normal for part in parts if part.normal is not None]
+    """One set of all views, in the given order. Where some parts have normals, the others' are zero: unknown."""
+    some = any(part.normal is not None for part in parts)
+    normals = [torch.zeros_like(part.rgb) if part.normal is None else part.normal for part in parts]
     return ViewSet(
         torch.cat([part.rgb for part in parts]),
         torch.cat([part.alpha for part in parts]),
         Camera.cat([part.camera for part in parts]),
         torch.cat([part.is_main for part in parts]),
-        torch.cat(normals) if len(normals) == len(parts) else None,
+        torch.cat(normals) if some else None,
     )
 
 

@@ -1,0 +1,257 @@
+"""A pipeline on disk: `pipeline.json` (stage -> class and plain values) and one folder a network.
+
+What a part is made of is read off its constructor: every argument is kept on the part under its own name, and is a
+plain value, a network, or another part. Classes come from the closed registries below, never from a file's words alone.
+"""
+
+import inspect
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from diffusers import ModelMixin
+from torch import nn
+
+from infinitemesh.errors import CheckpointError, InputError
+from infinitemesh.files import atomic_folder, write_json
+from infinitemesh.hub import load_network, save_network, sha256_of
+
+Part = TypeVar("Part")
+
+FORMAT = 1
+PIPELINE_FILE = "pipeline.json"
+
+NETWORKS: Mapping[str, tuple[str, str]] = {  # class: (module, folder)
+    "MultiViewUNet": ("infinitemesh.models.multiview_unet", "multiview_unet"),
+    "ImageAutoencoder": ("infinitemesh.models.autoencoder", "autoencoder"),
+    "ImageEncoder": ("infinitemesh.models.image_encoder", "image_encoder"),
+    "LargeReconstructionModel": ("infinitemesh.models.lrm", "reconstruction"),
+    "U2NetP": ("infinitemesh.models.matting", "matting"),
+}
+
+PARTS: Mapping[str, str] = {  # class: module
+    "AlphaForeground": "infinitemesh.stages.foreground",
+    "U2NetForeground": "infinitemesh.stages.foreground",
+    "RembgForeground": "infinitemesh.stages.foreground",
+    "DiffusedMainViews": "infinitemesh.stages.main_views",
+    "MirrorMainViews": "infinitemesh.stages.main_views",
+    "DiffusedInterpolation": "infinitemesh.stages.view_interpolation",
+    "CoarseInterpolation": "infinitemesh.stages.view_interpolation",
+    "WarpInterpolation": "infinitemesh.stages.view_interpolation",
+    "NearestView": "infinitemesh.stages.view_interpolation",
+    "NoInterpolation": "infinitemesh.stages.view_interpolation",
+    "TriplaneReconstruction": "infinitemesh.stages.reconstruction",
+    "FlexiCubesSurface": "infinitemesh.stages.surface",
+    "BakedTexture": "infinitemesh.stages.texturing",
+    "VertexColour": "infinitemesh.stages.texturing",
+    "CoarseRenderer": "infinitemesh.stages.coarse",
+    "ViewDiffusion": "infinitemesh.stages.denoise",
+    "Sampling": "infinitemesh.stages.denoise",
+    "ViewChannels": "infinitemesh.stages.denoise",
+    "NoiseSchedule": "infinitemesh.models.schedulers",
+    "ProjectionOptions": "infinitemesh.render.projection",
+}
+
+
+def arguments(part: Any) -> dict[str, Any]:
+    """What a part was built from."""
+    try:
+        return {name: getattr(part, name) for name in parameters(type(part))}
+    except AttributeError as error:
+        raise InputError(
+            f"{type(part).__name__} does not keep its constructor's argument `{error.name}` as an attribute; "
+            "a part that is saved or changed keeps each of them under its own name"
+        ) from error
+
+
+def parameters(cls: type) -> tuple[str, ...]:
+    """The names of a constructor's arguments, those that it hands on as **options included."""
+    names: dict[str, None] = {}
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        own = inspect.signature(base.__init__).parameters.values()
+        names |= dict.fromkeys(p.name for p in own if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+        if all(p.kind != p.VAR_KEYWORD for p in own):
+            break
+    names.pop("self", None)
+    return tuple(names)
+
+
+def rebuilt(part: Part, **changes: Any) -> Part:
+    """The same part with some values changed; networks are shared, not copied."""
+    have = arguments(part)
+    for name in changes:
+        if name not in have:
+            raise InputError(f"{type(part).__name__} has no setting `{name}`{nearest(name, have)}")
+    return type(part)(**{**have, **changes})
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """For the end of a message: the closest known name, or all of them."""
+    close = get_close_matches(name, list(known), n=1)
+    return f". Did you mean `{close[0]}`?" if close else f"; known are {', '.join(known) or 'none'}"
+
+
+@dataclass
+class Describer:
+    """Turns parts into plain JSON values and collects the networks that they hold, each once."""
+
+    networks: dict[str, ModelMixin] = field(default_factory=dict)  # folder -> network
+
+    def plain(self, value: Any) -> Any:
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        if isinstance(value, list | tuple):
+            return [self.plain(item) for item in value]
+        name = type(value).__name__
+        if isinstance(value, ModelMixin) and name in NETWORKS:
+            return {"network": self._folder(value)}
+        if isinstance(value, nn.Module) and (inside := self._inside(value)):
+            return inside
+        if name in PARTS:
+            return {"class": name, **{key: self.plain(item) for key, item in arguments(value).items()}}
+        raise InputError(
+            f"{name} is not one of the parts that a pipeline folder can name ({', '.join([*PARTS, *NETWORKS])}); "
+            "save its networks with save_pretrained and build it in code"
+        )
+
+    def _inside(self, module: nn.Module) -> dict[str, str] | None:
+        """Where a module is part of a network that was described before, such as the decoders of the reconstruction."""
+        for folder, network in self.networks.items():
+            for name, part in network.named_modules():
+                if part is module:
+                    return {"network": folder, "module": name}
+        return None
+
+    def _folder(self, network: ModelMixin) -> str:
+        kind = NETWORKS[type(network).__name__][1]
+        number = 1
+        while True:
+            folder = kind if number == 1 else f"{kind}_{number}"
+            if self.networks.setdefault(folder, network) is network:
+                return folder
+            number += 1
+
+
+def save_bundle(
+    folder: str | Path,
+    stages: Mapping[str, Any],
+    *,
+    preset: str,
+    dtype: torch.dtype | None = torch.float16,
+    overwrite: bool = False,
+) -> Path:
+    """Writes stages and their networks, whole or not at all. `dtype` None keeps each weight as it is."""
+    describer = Describer()
+    described = {name: describer.plain(stage) for name, stage in stages.items()}
+    with atomic_folder(folder, overwrite=overwrite) as temporary:
+        for name, network in describer.networks.items():
+            save_network(network, temporary / name, dtype=dtype)
+        write_json(temporary / PIPELINE_FILE, {"format": FORMAT, "preset": preset, "stages": described})
+    return Path(folder)
+
+
+@dataclass
+class Bundle:
+    """An opened pipeline folder: networks load when a stage asks for them, each once."""
+
+    folder: Path
+    preset: str
+    stages: Mapping[str, Any]
+    networks: dict[str, ModelMixin] = field(default_factory=dict)
+
+    @staticmethod
+    def open(folder: Path) -> "Bundle":
+        path = folder / PIPELINE_FILE
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{folder} is no pipeline folder: {path.name} cannot be read ({error})") from error
+        if (
+            not isinstance(content, dict)
+            or content.get("format") != FORMAT
+            or not isinstance(content.get("stages"), dict)
+        ):
+            raise CheckpointError(f"{path} is not of format {FORMAT}, the one that this version reads; save it again")
+        return Bundle(folder, str(content.get("preset", "custom")), content["stages"])
+
+    def absent_networks(self, stage: str) -> list[str]:
+        """Folders that the stage's description names and that are not there."""
+        return [
+            name for name in _named_networks(self.stages.get(stage)) if not (self.folder / _plain_name(name)).is_dir()
+        ]
+
+    def build(self, stage: str) -> Any:
+        """The stage as described. CheckpointError for unknown classes and values, missing and damaged weights."""
+        return self._built(self.stages[stage], where=f"{self.folder / PIPELINE_FILE}: {stage}")
+
+    def hashes(self) -> dict[str, str]:
+        """What provenance records of every loaded network."""
+        return {name: sha256_of(self.folder / name) for name in sorted(self.networks)}
+
+    def _built(self, value: Any, where: str) -> Any:
+        if isinstance(value, list):
+            return tuple(self._built(item, where) for item in value)
+        if not isinstance(value, dict):
+            return value
+        if "network" in value:
+            network = self._network(_plain_name(value["network"]))
+            return network if "module" not in value else _submodule(network, value["module"], where)
+        name = value.get("class")
+        if name not in PARTS:
+            raise CheckpointError(f"{where}: unknown class {name!r}{nearest(str(name), PARTS)}")
+        cls = getattr(import_module(PARTS[name]), name)
+        known = parameters(cls)
+        given = {key: item for key, item in value.items() if key != "class"}
+        for key in given:
+            if key not in known:
+                raise CheckpointError(f"{where}: {name} has no setting `{key}`{nearest(key, known)}")
+        parts = {key: self._built(item, where) for key, item in given.items()}
+        try:
+            return cls(**parts)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"{where}: {name} cannot be built from these values: {error}") from error
+
+    def _network(self, name: str) -> ModelMixin:
+        if name not in self.networks:
+            self.networks[name] = load_network(_class_of(self.folder / name), self.folder / name)
+        return self.networks[name]
+
+
+def _class_of(folder: Path) -> type[ModelMixin]:
+    try:
+        name = json.loads((folder / "config.json").read_text(encoding="utf-8"))["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder} holds no network: config.json is missing or names no class") from error
+    if name not in NETWORKS:
+        raise CheckpointError(f"{folder / 'config.json'} names the class {name!r}{nearest(str(name), NETWORKS)}")
+    return getattr(import_module(NETWORKS[name][0]), name)
+
+
+def _submodule(network: nn.Module, name: str, where: str) -> nn.Module:
+    try:
+        return network.get_submodule(name)
+    except AttributeError as error:
+        raise CheckpointError(f"{where}: {type(network).__name__} has no part {name!r}") from error
+
+
+def _named_networks(value: Any) -> list[str]:
+    if isinstance(value, list):
+        return [name for item in value for name in _named_networks(item)]
+    if not isinstance(value, dict):
+        return []
+    if "network" in value:
+        return [value["network"]]
+    return [name for item in value.values() for name in _named_networks(item)]
+
+
+def _plain_name(name: Any) -> str:
+    if not isinstance(name, str) or not name.replace("_", "").isalnum():
+        raise CheckpointError(f"{PIPELINE_FILE} names the network folder {name!r}; letters, digits and _ are allowed")
+    return name

@@ -1,0 +1,261 @@
+"""What the denoiser is told, the sampling loop, and the diffused stages on tiny real networks."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from infinitemesh.errors import CheckpointError, InputError
+from infinitemesh.models.autoencoder import ImageAutoencoder
+from infinitemesh.models.lrm import LargeReconstructionModel
+from infinitemesh.models.multiview_unet import MultiViewUNet
+from infinitemesh.models.schedulers import NoiseSchedule
+from infinitemesh.stages.coarse import CoarseRenderer
+from infinitemesh.stages.denoise import (
+    Sampling,
+    ViewChannels,
+    ViewDiffusion,
+    ViewQuery,
+    encode_views,
+    predict,
+    sample_latents,
+)
+from infinitemesh.stages.main_views import DiffusedMainViews, mirrored
+from infinitemesh.stages.view_interpolation import DiffusedInterpolation
+from infinitemesh.types import MAIN_AZIMUTHS_DEG, Camera, ViewSet
+
+SIZE = 64
+V_PREDICTION = NoiseSchedule(prediction="v_prediction", zero_terminal_snr=True)
+
+
+def tiny_diffusion(
+    channels: ViewChannels | None = None, schedule: NoiseSchedule = V_PREDICTION, **unet
+) -> ViewDiffusion:
+    torch.manual_seed(0)
+    channels = channels or ViewChannels()
+    autoencoder = ImageAutoencoder.preset("tiny").eval()
+    latents = autoencoder.latent_channels
+    network = MultiViewUNet.preset("tiny", in_channels=channels.count(latents), out_channels=latents, **unet).eval()
+    return ViewDiffusion(network, autoencoder, channels=channels, schedule=schedule)
+
+
+def views(azimuth_deg: list[float], seed: int = 0) -> ViewSet:
+    pictures = torch.rand(len(azimuth_deg), 4, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
+    main = torch.ones(len(azimuth_deg), dtype=torch.bool)
+    return ViewSet(pictures[:, :3], (pictures[:, 3:] > 0.3).float(), Camera.orbit(azimuth_deg), main)
+
+
+def query(seed: int = 0, groups: int = 2, targets: int = 3) -> ViewQuery:
+    random = torch.Generator().manual_seed(seed)
+    camera = Camera.orbit(torch.rand(groups, targets, generator=random) * 360, 10.0)
+    pictures = torch.rand(groups, 2, 4, SIZE, SIZE, generator=random)
+    index = torch.randint(0, 2, (groups, targets), generator=random)
+    return ViewQuery(
+        camera,
+        pictures,
+        Camera.orbit(torch.tensor([[0.0, 90.0]] * groups)),
+        index,
+        1 - index,
+        2,
+        pictures[:, [0, 1, 0]],
+    )
+
+
+def test_channels_come_in_their_documented_order():
+    diffusion = tiny_diffusion()
+    asked = query()
+    batch = encode_views(asked, diffusion.autoencoder, ViewChannels(coarse=True, condition_rays=False))
+    encoded = [diffusion.autoencoder.encode(asked.pictures[:, k]) for k in (0, 1)]
+    noisy = torch.randn(6, 8, 8, 8)
+    inputs = batch.conditions.inputs(noisy)
+    assert inputs.shape[1] == ViewChannels(coarse=True, condition_rays=False).count(8) == 44
+    for group in range(2):
+        for target in range(3):
+            row, reference = inputs[group * 3 + target], int(asked.reference[group, target])
+            torch.testing.assert_close(row[:8], noisy[group * 3 + target])
+            torch.testing.assert_close(row[8:16], encoded[reference][group], atol=1e-4, rtol=0)
+            torch.testing.assert_close(row[16:24], encoded[1 - reference][group], atol=1e-4, rtol=0)
+            torch.testing.assert_close(row[24:32], encoded[target % 2][group], atol=1e-4, rtol=0)
+            torch.testing.assert_close(row[32:35, 0, 0], -asked.camera.backward[group, target])
+            torch.testing.assert_close(row[38:41, 0, 0], -asked.picture_camera.backward[group, reference])
+
+
+def test_known_views_are_clean_rows_at_timestep_0_that_targets_see():
+    diffusion = tiny_diffusion(ViewChannels(known_rows=True))
+    told = encode_views(query(), diffusion.autoencoder, diffusion.channels, token_width=16)
+    heard = {}
+
+    def listen(module, args, kwargs):
+        heard["rows"], heard["times"] = args[0], args[1]
+
+    diffusion.unet.register_forward_pre_hook(listen, with_kwargs=True)
+    answer = predict(diffusion.unet, told, torch.zeros(2, 3, 8, 8, 8), torch.tensor([700, 30]))
+    assert answer.shape == (2, 3, 8, 8, 8)
+    assert heard["times"].tolist() == [700, 700, 700, 0, 0, 30, 30, 30, 0, 0]
+    torch.testing.assert_close(heard["rows"][3, :8], told.known[0, 0])
+    other = replace(told, known=told.known + 1)
+    assert not torch.equal(answer, predict(diffusion.unet, other, torch.zeros(2, 3, 8, 8, 8), torch.tensor([700, 30])))
+
+
+def test_groups_do_not_see_each_other_and_views_of_a_group_do():
+    diffusion = tiny_diffusion()
+    told = encode_views(query(), diffusion.autoencoder, diffusion.channels, token_width=16)
+    noisy, t = torch.randn(2, 3, 8, 8, 8), torch.tensor([500, 500])
+    changed = noisy.clone()
+    changed[0, 0] += 1
+    one, other = (predict(diffusion.unet, told, x, t) for x in (noisy, changed))
+    assert not torch.equal(one[0, 2], other[0, 2])
+    torch.testing.assert_close(one[1], other[1])
+
+
+def test_dropping_everything_is_the_unconditional_branch():
+    diffusion = tiny_diffusion(ViewChannels(known_rows=True))
+    told = encode_views(query(), diffusion.autoencoder, diffusion.channels, token_width=16)
+    everyone = torch.ones(2)
+    dropped, both = told.dropped(tokens=everyone, appearance=everyone), told.with_unconditional()
+    half = len(told.conditions.labels)
+    torch.testing.assert_close(both.conditions.appearance[:half], dropped.conditions.appearance)
+    torch.testing.assert_close(both.known[:2], dropped.known)
+    torch.testing.assert_close(both.known[2:], told.known)
+    torch.testing.assert_close(both.conditions.geometry[:half], told.conditions.geometry)
+    assert dropped.known.abs().sum() == 0 and dropped.conditions.geometry.abs().sum() > 0
+
+
+SCHEDULES = [
+    NoiseSchedule(prediction="epsilon"),
+    NoiseSchedule(prediction="v_prediction"),
+    V_PREDICTION,
+    NoiseSchedule(prediction="flow_prediction"),
+]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("sampler", ["ddim", "dpm++", "unipc"])
+@pytest.mark.parametrize("start", [1.0, 0.5])
+def test_a_perfect_denoiser_is_followed_to_the_picture(schedule: NoiseSchedule, sampler: str, start: float):
+    if schedule.prediction == "flow_prediction" and sampler == "ddim":
+        pytest.skip("DDIM does not sample straight paths")
+    truth = torch.linspace(-1, 1, 2 * 3 * 4 * 2 * 2).reshape(2, 3, 4, 2, 2)
+
+    def denoise(latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        signal, noise = (x[:, None, None, None, None] for x in schedule.levels(timestep))
+        if schedule.prediction == "flow_prediction":
+            return (latents - truth) / noise
+        eps = (latents - signal * truth) / noise
+        return eps if schedule.prediction == "epsilon" else signal * eps - noise * truth
+
+    seeds = [[1, 2, 3], [4, 5, 6]]
+    sampling = Sampling(sampler=sampler, steps=10, start=start)
+    found = sample_latents(denoise, seeds, (4, 2, 2), schedule, sampling, start_from=truth)
+    assert (found - truth).abs().mean() < 0.06
+
+
+def test_noise_depends_on_the_seed_of_the_view_alone():
+    def nothing(latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(latents)
+
+    sampling = Sampling(sampler="ddim", steps=3, eta=1.0)
+    one = sample_latents(nothing, [[1, 2], [3, 4]], (4, 2, 2), SCHEDULES[0], sampling)
+    other = sample_latents(nothing, [[9, 3]], (4, 2, 2), SCHEDULES[0], sampling)
+    torch.testing.assert_close(one[1, 0], other[0, 1])
+    assert not torch.equal(one[0, 0], other[0, 0])
+
+
+@pytest.mark.parametrize("attend", ["gap", "ring"])
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_a_batch_of_rings_gives_each_what_it_gets_alone(attend: str, guidance: float):
+    stage = DiffusedInterpolation(tiny_diffusion(), sampling=Sampling(steps=2, guidance=guidance), attend=attend)
+    rings = [views(list(MAIN_AZIMUTHS_DEG), seed) for seed in (0, 1, 2)]
+    together = stage.batch(rings, seeds=[7, 8, 7])
+    for ring, seed, made in zip(rings, [7, 8, 7], together, strict=True):
+        alone = stage(ring, seed=seed)
+        torch.testing.assert_close(alone.rgb, made.rgb, atol=1e-4, rtol=0)
+        torch.testing.assert_close(alone.alpha, made.alpha, atol=1e-4, rtol=0)
+    assert together[0].camera.azimuth_deg.round().tolist() == [30.0 * k for k in range(12)]
+    assert not torch.allclose(stage(rings[0], seed=8).rgb, together[0].rgb, atol=1e-3)
+
+
+def test_groups_in_several_calls_are_the_same_groups():
+    diffusion = tiny_diffusion()
+    ring = views(list(MAIN_AZIMUTHS_DEG))
+    whole = DiffusedInterpolation(diffusion, sampling=Sampling(steps=2))(ring)
+    diffusion.groups_at_once = 1
+    torch.testing.assert_close(DiffusedInterpolation(diffusion, sampling=Sampling(steps=2))(ring).rgb, whole.rgb)
+
+
+def test_free_poses_levels_and_other_picture_sizes_are_interpolated():
+    diffusion = tiny_diffusion()
+    ring = views(list(MAIN_AZIMUTHS_DEG))
+    poses = [(20.0, 10.0), (40.0, 0.0), (200.0, -20.0)]
+    free = DiffusedInterpolation(diffusion, trajectory=poses, sampling=Sampling(steps=1))(ring)
+    assert len(free) == 7
+    twice = DiffusedInterpolation(diffusion, num_between=1, levels=2, sampling=Sampling(steps=1))(ring)
+    assert len(twice) == 16
+    large = replace(ring, rgb=ring.rgb.repeat(1, 1, 2, 2), alpha=ring.alpha.repeat(1, 1, 2, 2))
+    made = DiffusedInterpolation(diffusion, num_between=1, sampling=Sampling(steps=1))(large)
+    assert made.size == 2 * SIZE
+    torch.testing.assert_close(made[made.is_main].rgb, large.rgb)
+
+
+def test_the_coarse_render_is_read_and_can_be_started_from():
+    torch.manual_seed(1)
+    lrm = LargeReconstructionModel.preset("tiny").eval()
+    with torch.no_grad():
+        lrm.decoders.net_sdf[-1].bias.fill_(-0.01)
+    coarse = CoarseRenderer(lrm, resolution=12)
+    ring = views(list(MAIN_AZIMUTHS_DEG))
+    told = tiny_diffusion(ViewChannels(coarse=True))
+    with pytest.raises(InputError, match="pass a CoarseRenderer"):
+        DiffusedInterpolation(told, sampling=Sampling(steps=1))(ring)
+    stage = DiffusedInterpolation(told, coarse=coarse, sampling=Sampling(steps=2))
+    before = stage(ring)
+    assert len(before) == 12
+    with torch.no_grad():
+        lrm.decoders.net_rgb[-1].bias.fill_(3.0)
+    assert not torch.equal(stage(ring).rgb, before.rgb)
+
+    late = Sampling(steps=4, start=0.25, sampler="ddim")
+    with pytest.raises(InputError, match=r"start=0\.25 begins from a coarse render"):
+        DiffusedInterpolation(tiny_diffusion(), sampling=late)(ring)
+    assert len(DiffusedMainViews(tiny_diffusion(), coarse=coarse, sampling=late)(ring[:1])) == 4
+
+
+@pytest.mark.parametrize("front_row", [False, True])
+def test_main_views_are_made_together_and_repeat(front_row: bool):
+    heard = []
+    stage = DiffusedMainViews(tiny_diffusion(), sampling=Sampling(steps=2), front_row=front_row)
+    fronts = [views([0.0], seed) for seed in (0, 1)]
+    together = stage.batch(fronts, seeds=[3, 3], on_progress=lambda *said: heard.append(said))
+    assert heard == [("main_views", k, 2) for k in (0, 1, 2)]
+    for front, made in zip(fronts, together, strict=True):
+        assert made.is_main.all() and len(made) == 4
+        torch.testing.assert_close(made.rgb[0], front.rgb[0])
+        torch.testing.assert_close(stage(front, seed=3).rgb, made.rgb, atol=1e-4, rtol=0)
+
+
+def test_the_back_sees_the_mirrored_front():
+    stage = DiffusedMainViews(tiny_diffusion(), sampling=Sampling(steps=1))
+    front = views([0.0])
+    asked = stage._query([front], [Camera.orbit([90.0, 180.0, 270.0])])
+    assert asked.reference.tolist() == [[0, 1, 0]] and asked.num_known == 1
+    torch.testing.assert_close(asked.pictures[0, 1, :3], front.rgb[0].flip(-1))
+    torch.testing.assert_close(mirrored(front).camera.azimuth_deg, torch.tensor([180.0]), atol=1e-3, rtol=0)
+
+
+def test_normals_come_from_a_cross_domain_denoiser_in_the_world_frame():
+    stage = DiffusedMainViews(tiny_diffusion(cross_domain=True), sampling=Sampling(steps=2, guidance=2.0), normals=True)
+    main = stage(views([0.0]))
+    assert main.normal is not None and main.normal[0].abs().sum() == 0
+    torch.testing.assert_close(main.normal[1:].norm(dim=1), torch.ones(3, SIZE, SIZE), atol=1e-4, rtol=0)
+
+
+def test_a_denoiser_with_other_channels_is_refused():
+    diffusion = tiny_diffusion()
+    with pytest.raises(CheckpointError, match=r"42 input channels.*needs 50"):
+        ViewDiffusion(diffusion.unet, diffusion.autoencoder, channels=ViewChannels(coarse=True))
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"start": 0.0}, {"start": 1.5}, {"eta": 1.0}])
+def test_impossible_sampling_is_refused(wrong: dict):
+    with pytest.raises(InputError):
+        Sampling(**wrong)
