@@ -57,6 +57,24 @@ class ObjectPack:
         tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **tensors)
 
+    def first(self, num: int) -> "ObjectPack":
+        """The first objects alone; textures stay shared."""
+        vertices, faces = int(self.vertex_start[num]), int(self.face_start[num])
+        return replace(
+            self,
+            names=self.names[:num],
+            sources=self.sources[:num],
+            weights=self.weights[:num],
+            has_colour=self.has_colour[:num],
+            texture_of=self.texture_of[:num],
+            vertex_start=self.vertex_start[: num + 1],
+            face_start=self.face_start[: num + 1],
+            vertices=self.vertices[:vertices],
+            normals=self.normals[:vertices],
+            uv=self.uv[:vertices],
+            faces=self.faces[:faces],
+        )
+
     def mesh(self, i: int) -> Mesh:
         """One object as a Mesh of its own, in the box frame."""
         vertices = slice(int(self.vertex_start[i]), int(self.vertex_start[i + 1]))
