@@ -26,7 +26,9 @@ SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # LPIPS' input n
 
 
 class Lpips(nn.Module):
-    """Called with two batches of pictures in [0, 1]; gives one distance a view."""
+    """Called with two batches of pictures in [0, 1]; gives one distance a view. `label` names it in tables."""
+
+    label: str = "lpips"
 
     def forward(self, result: Float[Tensor, "v 3 h w"], truth: Float[Tensor, "v 3 h w"]) -> Float[Tensor, " v"]:
         raise NotImplementedError
@@ -48,6 +50,8 @@ def load_lpips(net: LpipsNet = "squeeze", *, weights: str | Path | None = None) 
 
 class SqueezeLpips(Lpips):
     """The SqueezeNet-1.1 trunk and its seven heads."""
+
+    label = "lpips_squeeze"
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,6 +102,7 @@ class TorchmetricsLpips(Lpips):
 
     def __init__(self, net: LpipsNet) -> None:
         super().__init__()
+        self.label = f"lpips_{net}"
         try:
             from torchmetrics.functional.image.lpips import _LPIPS
 

@@ -1,0 +1,172 @@
+"""Bringing a result into the truth's frame, as far as a protocol allows it. What was done is returned and printed.
+
+Starts (a fixed list of rotations, and of scales) are tried on a few thousand samples; each may be refined by iterative
+closest points (ICP); the best by Chamfer distance or by share of inliers wins. `none` leaves the declared frame.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations, product
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from infinitemesh.errors import InputError
+from infinitemesh.evaluate.metrics_mesh import sample_surface
+from infinitemesh.types import Mesh
+
+Starts = Literal["none", "yaw", "yaw_pitch", "rotations24"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alignment:
+    """Which similarity transforms are tried.
+
+    `yaw`: turns about +Y in steps of `step_deg`; `yaw_pitch`: those at every pitch of `pitches_deg`; `rotations24`: the
+    24 rotations of the cube. Every start is combined with every one of `scales`, about the truth's box centre.
+    """
+
+    starts: Starts = "none"
+    step_deg: float = 15.0
+    pitches_deg: tuple[float, ...] = (-60.0, -30.0, 0.0, 30.0, 60.0)
+    scales: tuple[float, ...] = (1.0,)
+    icp: bool = False
+    icp_scale: bool = False
+    choose: Literal["chamfer", "inliers"] = "chamfer"
+    inlier_distance: float = 0.02
+    samples: int = 2000
+    iterations: int = 40
+
+    def __post_init__(self) -> None:
+        if self.starts not in ("none", "yaw", "yaw_pitch", "rotations24"):
+            raise InputError(f"alignment starts are none, yaw, yaw_pitch and rotations24, not {self.starts!r}")
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """truth_from_result: x -> scale * rotation @ x + shift; `score` is the Chamfer distance on the search's samples."""
+
+    rotation: Float[Tensor, "3 3"]
+    scale: float
+    shift: Float[Tensor, "3"]
+    score: float
+
+    def apply(self, mesh: Mesh) -> Mesh:
+        moved = self.scale * mesh.vertices @ self.rotation.T + self.shift
+        normals = None if mesh.normals is None else mesh.normals @ self.rotation.T
+        return replace(mesh, vertices=moved, normals=normals)
+
+
+def fit_box(mesh: Mesh, truth: Mesh) -> Mesh:
+    """Centred on the truth's bounding box, with the same longest side: no rotation."""
+    low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
+    truth_low, truth_high = truth.vertices.amin(0), truth.vertices.amax(0)
+    scale = (truth_high - truth_low).amax() / (high - low).amax().clamp(min=1e-12)
+    return replace(mesh, vertices=(mesh.vertices - (low + high) / 2) * scale + (truth_low + truth_high) / 2)
+
+
+def align(mesh: Mesh, truth: Mesh, how: Alignment, *, seed: int = 0) -> tuple[Mesh, Similarity]:
+    """The best of the tried transforms of `mesh`; with starts `none` and no ICP, the mesh itself."""
+    result_points = sample_surface(mesh, how.samples, seed=seed).points.numpy().astype(np.float64)
+    truth_points = sample_surface(truth, how.samples, seed=seed + 1).points.numpy().astype(np.float64)
+    box = truth.vertices.detach().cpu().double()
+    centre = ((box.amin(0) + box.amax(0)) / 2).numpy()
+    best = best_similarity(result_points, truth_points, centre, how)
+    if how.starts == "none" and not how.icp:
+        return mesh, best
+    return best.apply(mesh), best
+
+
+def best_similarity(
+    result: NDArray[np.float64], truth: NDArray[np.float64], centre: NDArray[np.float64], how: Alignment
+) -> Similarity:
+    from scipy.spatial import cKDTree
+
+    tree = cKDTree(truth)
+    tried = []
+    for rotation, scale in product(start_rotations(how), how.scales if how.starts != "none" else (1.0,)):
+        shift = centre - scale * rotation @ centre
+        transform = (rotation, scale, shift)
+        if how.icp:
+            transform = _icp(result, truth, tree, transform, how)
+        rotation, scale, shift = transform
+        moved = scale * result @ rotation.T + shift
+        forth, back = tree.query(moved)[0], cKDTree(moved).query(truth)[0]
+        chamfer = float(forth.mean() + back.mean()) / 2
+        inliers = float((forth < how.inlier_distance).mean() + (back < how.inlier_distance).mean()) / 2
+        tried.append((chamfer if how.choose == "chamfer" else -inliers, chamfer, transform))
+    _, chamfer, (rotation, scale, shift) = min(tried, key=lambda entry: entry[:2])
+    return Similarity(torch.from_numpy(rotation).float(), float(scale), torch.from_numpy(shift).float(), chamfer)
+
+
+def start_rotations(how: Alignment) -> Sequence[NDArray[np.float64]]:
+    if how.starts == "none":
+        return [np.eye(3)]
+    if how.starts == "rotations24":
+        return _cube_rotations()
+    turns = [_about_y(a) for a in np.arange(0, 360, how.step_deg)]
+    if how.starts == "yaw":
+        return turns
+    return [_about_x(p) @ turn for p in how.pitches_deg for turn in turns]
+
+
+def _icp(
+    result: NDArray[np.float64],
+    truth: NDArray[np.float64],
+    tree: object,
+    start: tuple[NDArray[np.float64], float, NDArray[np.float64]],
+    how: Alignment,
+) -> tuple[NDArray[np.float64], float, NDArray[np.float64]]:
+    """Point-to-point ICP with nearest neighbours both ways, so that a part cannot shrink into a dense region."""
+    from scipy.spatial import cKDTree
+
+    rotation, scale, shift = start
+    last = np.inf
+    for _ in range(how.iterations):
+        moved = scale * result @ rotation.T + shift
+        forth_distance, forth = tree.query(moved)  # type: ignore[attr-defined]
+        back_distance, back = cKDTree(moved).query(truth)
+        source, target = np.concatenate([result, result[back]]), np.concatenate([truth[forth], truth])
+        rotation, scale, shift = _umeyama(source, target, with_scale=how.icp_scale, scale=scale)
+        error = float(forth_distance.mean() + back_distance.mean())
+        if last - error < 1e-5 * last:
+            break
+        last = error
+    return rotation, scale, shift
+
+
+def _umeyama(
+    source: NDArray[np.float64], target: NDArray[np.float64], *, with_scale: bool, scale: float
+) -> tuple[NDArray[np.float64], float, NDArray[np.float64]]:
+    """The least-squares similarity (Umeyama 1991), never a mirror; without `with_scale` at the given scale."""
+    source_mean, target_mean = source.mean(0), target.mean(0)
+    u, stretch, vt = np.linalg.svd((target - target_mean).T @ (source - source_mean) / len(source))
+    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+    rotation = u * signs @ vt
+    if with_scale:
+        scale = float((stretch * signs).sum() / max(((source - source_mean) ** 2).sum(1).mean(), 1e-30))
+    return rotation, scale, target_mean - scale * rotation @ source_mean
+
+
+def _cube_rotations() -> list[NDArray[np.float64]]:
+    """The identity first."""
+    signed = [
+        np.eye(3)[list(order)] * np.array(signs)[:, None]
+        for order in permutations(range(3))
+        for signs in product((1.0, -1.0), repeat=3)
+    ]
+    return [matrix for matrix in signed if np.linalg.det(matrix) > 0]
+
+
+def _about_y(degrees: float) -> NDArray[np.float64]:
+    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+
+
+def _about_x(degrees: float) -> NDArray[np.float64]:
+    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])

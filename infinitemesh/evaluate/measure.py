@@ -1,0 +1,201 @@
+"""A finished mesh against the truth, by a protocol's rules: every number of a table comes from here."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from infinitemesh.errors import InputError
+from infinitemesh.evaluate.align import Alignment, align, fit_box
+from infinitemesh.evaluate.lpips import Lpips
+from infinitemesh.evaluate.metrics_image import mask_iou, psnr, psnr_within, ssim
+from infinitemesh.evaluate.metrics_mesh import (
+    SurfaceSamples,
+    chamfer_distance,
+    f_score,
+    normal_consistency,
+    sample_surface,
+    surface_distances,
+    volume_iou,
+    volume_iou_exact,
+)
+from infinitemesh.evaluate.rigs import Pictures
+from infinitemesh.evaluate.truth import Case
+from infinitemesh.evaluate.winding import occupancy_grid
+from infinitemesh.geometry.report import mesh_report
+from infinitemesh.types import Mesh
+
+FRAME_HINT_CHAMFER = 0.05  # of the box's side: below it a result is not suspected of standing in another frame
+FRAME_HINT_GAIN = 0.6  # a rotation that leaves less than this share of the distance is worth naming
+VIEWS_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One object's numbers; notes name what a reader of the table should know about this object."""
+
+    metrics: dict[str, float]
+    notes: dict[str, str] = field(default_factory=dict)  # kind -> words; kinds are counted
+    health: dict[str, Any] = field(default_factory=dict)
+    alignment: dict[str, Any] = field(default_factory=dict)
+    pictures: Pictures | None = None  # the result as the protocol's cameras see it
+
+
+def measure_mesh(result: Mesh, case: Case, *, lpips: Lpips | None = None) -> Measured:
+    """All metrics that the protocol names; raises InputError for a mesh that has no surface or is not finite."""
+    result = _checked(result)
+    notes: dict[str, str] = {}
+    health = mesh_report(result).as_dict()
+    if health["watertight"] and health["volume"] < 0:
+        notes["inside out"] = "the faces look inwards; they were turned"
+        result = replace(result, faces=result.faces.flip(1), normals=None)
+    protocol = case.protocol
+    if protocol.fit_box:
+        result = fit_box(result, case.mesh)
+    elif hint := _box_hint(result, case.mesh):
+        notes["frame"] = hint
+    result, similarity = align(result, case.mesh, protocol.alignment, seed=case.seed)
+    if protocol.fit_box:
+        result = fit_box(result, case.mesh)
+    if protocol.alignment.starts == "none" and (hint := _rotation_hint(result, case.mesh, similarity.score)):
+        notes.setdefault("frame", hint)
+    metrics = _surface_metrics(result, case) | _volume_metrics(result, case)
+    pictures = _pictures(result, case)
+    if pictures is not None:
+        metrics |= picture_metrics(pictures, _truth_pictures(case), lpips=lpips, device=case.device)
+    alignment = {
+        "rotation": similarity.rotation.tolist(),
+        "scale": similarity.scale,
+        "shift": similarity.shift.tolist(),
+    }
+    return Measured(metrics, notes, health, alignment, pictures)
+
+
+def measure_failure(case: Case, *, lpips: Lpips | None = None) -> Measured:
+    """What a system scores that made nothing: a point in the middle of the truth's box, in empty pictures."""
+    metrics: dict[str, float] = {}
+    protocol = case.protocol
+    if protocol.surface is not None:
+        low, high = case.mesh.vertices.amin(0), case.mesh.vertices.amax(0)
+        point = SurfaceSamples((low + high)[None] / 2, torch.zeros(1, 3))
+        metrics |= _distance_metrics(point, case)
+    if protocol.volume is not None:
+        metrics["iou"] = 0.0
+    truth = case.pictures()
+    if truth is None:
+        return Measured(metrics)
+    blank = truth.blank(1.0 if protocol.images is None else protocol.images.background)
+    metrics |= picture_metrics(blank, truth, lpips=lpips, device=case.device)
+    return Measured(metrics, pictures=blank)
+
+
+def picture_metrics(
+    result: Pictures, truth: Pictures, *, lpips: Lpips | None = None, device: str = "cpu"
+) -> dict[str, float]:
+    """Means over the views. `psnr_object` looks only at pixels that either shows the object in."""
+    rows: dict[str, list[torch.Tensor]] = {}
+    for start in range(0, len(truth.rgb), VIEWS_AT_ONCE):
+        chosen = slice(start, start + VIEWS_AT_ONCE)
+        a, b = result[chosen].to(device), truth[chosen].to(device)
+        either = (a.coverage > 0) | (b.coverage > 0)
+        values = {
+            "psnr": psnr(a.colours, b.colours),
+            "psnr_object": psnr_within(a.colours, b.colours, either),
+            "ssim": ssim(a.colours, b.colours),
+            "mask_iou": mask_iou(a.coverage, b.coverage),
+        }
+        if lpips is not None:
+            with torch.no_grad():
+                values[lpips.label] = lpips(a.colours, b.colours)
+        for name, value in values.items():
+            rows.setdefault(name, []).append(value.cpu())
+    return {name: float(torch.cat(value).double().nanmean()) for name, value in rows.items()}
+
+
+def _checked(mesh: Mesh) -> Mesh:
+    if not len(mesh.faces):
+        raise InputError("the mesh has no faces")
+    if not bool(torch.isfinite(mesh.vertices).all()):
+        raise InputError("the mesh has vertices that are not finite numbers")
+    if int(mesh.faces.max()) >= len(mesh.vertices) or int(mesh.faces.min()) < 0:
+        raise InputError(f"the mesh's faces name vertices beyond its {len(mesh.vertices)}")
+    return mesh
+
+
+def _surface_metrics(result: Mesh, case: Case) -> dict[str, float]:
+    rule = case.protocol.surface
+    if rule is None:
+        return {}
+    if rule.points == "depth":
+        from infinitemesh.evaluate.depth_points import depth_points
+
+        return _distance_metrics(depth_points(result, case.camera(), voxel=rule.voxel), case)
+    return _distance_metrics(sample_surface(result, rule.samples, seed=case.seed), case)
+
+
+def _distance_metrics(samples: SurfaceSamples, case: Case) -> dict[str, float]:
+    rule = case.protocol.surface
+    assert rule is not None
+    if rule.points == "depth":
+        from infinitemesh.evaluate.depth_points import depth_points
+
+        truth = depth_points(case.mesh, case.camera(), voxel=rule.voxel)
+    else:
+        truth = case.samples(rule.samples)
+    distances = surface_distances(samples, truth)
+    scores = {f"f@{threshold:g}": f_score(distances, threshold) for threshold in rule.f_thresholds}
+    return {
+        "chamfer": chamfer_distance(distances, rule.chamfer),
+        **scores,
+        "normal_consistency": normal_consistency(distances),
+    }
+
+
+def _volume_metrics(result: Mesh, case: Case) -> dict[str, float]:
+    rule = case.protocol.volume
+    if rule is None:
+        return {}
+    grid = occupancy_grid(result, rule.resolution, half_extent=rule.half_extent, definition=rule.inside)
+    metrics = {"iou": volume_iou(grid, case.occupancy(rule))}
+    if rule.exact and mesh_report(result).watertight and mesh_report(case.mesh).watertight:
+        metrics["iou_exact"] = volume_iou_exact(result, case.mesh)
+    return metrics
+
+
+def _pictures(result: Mesh, case: Case) -> Pictures | None:
+    from infinitemesh.render.shading import render_mesh
+
+    rig = case.protocol.images
+    if rig is not None:
+        return Pictures.of(rig.views(result.to(case.device)), rig.background)
+    if not case.protocol.official_views:
+        return None
+    size = _truth_pictures(case).rgb.shape[-1]
+    return Pictures.of(render_mesh(result.to(case.device), case.camera(), size))
+
+
+def _truth_pictures(case: Case) -> Pictures:
+    truth = case.pictures()
+    assert truth is not None
+    return truth
+
+
+def _box_hint(result: Mesh, truth: Mesh) -> str:
+    low, high = result.vertices.amin(0), result.vertices.amax(0)
+    truth_low, truth_high = truth.vertices.amin(0), truth.vertices.amax(0)
+    side, truth_side = float((high - low).amax()), float((truth_high - truth_low).amax())
+    offset = float(((low + high) / 2 - (truth_low + truth_high) / 2).norm())
+    if truth_side / 2 < side < truth_side * 2 and offset < truth_side / 2:
+        return ""
+    return f"its box has the side {side:.3g} (truth {truth_side:.3g}) and stands {offset:.3g} away: another scale?"
+
+
+def _rotation_hint(result: Mesh, truth: Mesh, score: float) -> str:
+    side = float((truth.vertices.amax(0) - truth.vertices.amin(0)).amax())
+    if score < FRAME_HINT_CHAMFER * side:
+        return ""
+    _, best = align(result, truth, Alignment(starts="rotations24"))
+    if best.score > FRAME_HINT_GAIN * score:
+        return ""
+    matrix = [[round(value) for value in row] for row in best.rotation.tolist()]
+    return f"turned by {matrix} its distance is {best.score:.3f} instead of {score:.3f}: another frame?"

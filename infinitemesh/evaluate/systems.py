@@ -1,0 +1,160 @@
+"""What can be measured: anything that makes a mesh of what a protocol hands out.
+
+To measure your own method, fill `System.mesh_of`; to measure meshes that another program made, `FinishedMeshes`.
+"""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from infinitemesh.errors import InputError
+from infinitemesh.evaluate.overrides import apply_overrides
+from infinitemesh.evaluate.truth import SUFFIXES, Case, sha256_of
+from infinitemesh.types import Mesh, ViewSet
+
+if TYPE_CHECKING:
+    from infinitemesh.pipeline import InfiniteMeshPipeline
+
+Frame = Literal["world", "photo"]
+
+
+class MissingMesh(InputError):
+    """A folder of finished meshes lacks an object."""
+
+
+class System(ABC):
+    """What is measured. A subclass makes the mesh of one case (`mesh_of`).
+
+    `frame` world: the mesh stands as the truth does. `photo`: it stands as if the photograph had been taken from
+    azimuth 0 and elevation 0, and is turned by where it was taken from. `parallel`: copies may work in worker processes
+    (the system can be pickled and does not fill a GPU).
+    """
+
+    name: str = "system"
+    frame: Frame = "world"
+    parallel: bool = False
+
+    @abstractmethod
+    def mesh_of(self, case: Case) -> Mesh:
+        """The result for `case.photo()` or `case.given_views()`; any InfiniteMeshError counts as a failure."""
+
+    def meshes_of(self, cases: Sequence[Case]) -> list[Mesh]:
+        """Several at once, for systems that are faster so; one error fails all, and each is then tried alone."""
+        return [self.mesh_of(case) for case in cases]
+
+    def fingerprint(self, case: Case) -> str:
+        """What the result depends on, besides the case: a stored result is used again while this stays the same."""
+        return self.name
+
+
+class FinishedMeshes(System):
+    """A folder with one mesh an object, named as the truth is: from any program."""
+
+    parallel = True
+
+    def __init__(self, folder: str | Path, *, frame: Frame = "world", name: str | None = None) -> None:
+        self.folder, self.frame = Path(folder), frame
+        if not self.folder.is_dir():
+            raise InputError(f"no folder of meshes at {self.folder}")
+        self.name = name or self.folder.name
+
+    def mesh_of(self, case: Case) -> Mesh:
+        path = self._path(case)
+        if path is None:
+            raise MissingMesh(f"{self.folder} has no mesh called {case.name} ({', '.join(SUFFIXES)})")
+        return Mesh.load(path)
+
+    def fingerprint(self, case: Case) -> str:
+        path = self._path(case)
+        return f"{self.name} {self.frame} {'missing' if path is None else sha256_of(path)}"
+
+    def _path(self, case: Case) -> Path | None:
+        found = [self.folder / f"{case.name}{suffix}" for suffix in SUFFIXES]
+        return next((path for path in found if path.is_file()), None)
+
+
+class ReconstructionSystem(System):
+    """A function from posed views to a mesh, in the views' world.
+
+    `version` names what the function depends on (weights, settings); results are reused while it stays the same.
+    """
+
+    def __init__(
+        self, views_to_mesh: Callable[[ViewSet], Mesh], *, name: str, version: str = "", parallel: bool = False
+    ) -> None:
+        self.views_to_mesh, self.name, self.version, self.parallel = views_to_mesh, name, version, parallel
+
+    def mesh_of(self, case: Case) -> Mesh:
+        return self.views_to_mesh(case.given_views())
+
+    def fingerprint(self, case: Case) -> str:
+        return f"{self.name} {self.version}"
+
+
+class PipelineSystem(System):
+    """A whole pipeline by preset name, folder or hub id, with settings changed (`overrides.apply_overrides`).
+
+    Protocols that hand out posed views measure its back half: reconstruction, surface, texturing.
+    """
+
+    frame = "photo"
+
+    def __init__(
+        self,
+        pipeline: str = "small",
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        device: str = "cpu",
+        seed: int = 0,
+        name: str | None = None,
+    ) -> None:
+        self.source, self.overrides, self.device, self.seed = pipeline, dict(overrides or {}), device, seed
+        changes = " ".join(f"{key}={value}" for key, value in self.overrides.items())
+        self.name = name or f"{Path(pipeline).name} {changes}".strip()
+        self.parallel = device == "cpu"
+
+    @cached_property
+    def pipeline(self) -> "InfiniteMeshPipeline":
+        from infinitemesh.pipeline import InfiniteMeshPipeline
+
+        return apply_overrides(InfiniteMeshPipeline.from_pretrained(self.source), self.overrides).to(self.device)
+
+    def mesh_of(self, case: Case) -> Mesh:
+        return self.meshes_of([case])[0]
+
+    def meshes_of(self, cases: Sequence[Case]) -> list[Mesh]:
+        if cases[0].protocol.given is not None:
+            return [self._from_views(case.given_views()) for case in cases]
+        made = self.pipeline([case.photo() for case in cases], seed=self.seed)
+        return [mesh.to("cpu") for mesh in made]
+
+    def fingerprint(self, case: Case) -> str:
+        weights = sorted(Path(self.source).rglob("*")) if Path(self.source).is_dir() else []
+        hashes = [sha256_of(path) for path in weights if path.is_file()]
+        from infinitemesh import __version__
+
+        values = [self.source, __version__, self.overrides, self.seed, hashes]
+        return hashlib.sha256(json.dumps(values, default=str).encode()).hexdigest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Workers load the pipeline themselves."""
+        return {key: value for key, value in self.__dict__.items() if key != "pipeline"}
+
+    def _from_views(self, views: ViewSet) -> Mesh:
+        views = views.to(self.device)
+        triplane = self.pipeline.reconstruction(views)
+        return self.pipeline.texturing(self.pipeline.surface(triplane), triplane, views).to("cpu")
+
+
+def in_world(mesh: Mesh, case: Case, frame: Frame) -> Mesh:
+    """A result as the protocol's truth stands."""
+    if frame == "world":
+        return mesh
+    world_from_photo = case.photo_camera().world_from_cam[0, :3, :3]
+    normals = None if mesh.normals is None else mesh.normals @ world_from_photo.T
+    return replace(mesh, vertices=mesh.vertices @ world_from_photo.T, normals=normals)
