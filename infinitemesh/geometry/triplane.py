@@ -15,8 +15,8 @@ def sample_triplane(
     """Features at points of [-1, 1]^3, from the (x, y), (x, z) and (z, y) planes in that order (align_corners False)."""
     columns_rows = points[..., torch.tensor(PLANE_AXES, device=points.device)]  # b n plane 2
     features = F.grid_sample(
-        rearrange(planes, "b plane c h w -> (b plane) c h w"),
-        rearrange(columns_rows, "b n plane uv -> (b plane) n 1 uv").to(planes.dtype),
+        rearrange(planes, "b plane c h w -> (b plane) c h w").to(points.dtype),  # coordinates in bf16 miss by a texel
+        rearrange(columns_rows, "b n plane uv -> (b plane) n 1 uv"),
         mode="bilinear",
         padding_mode=padding,
         align_corners=False,

@@ -55,15 +55,15 @@ class ProjectionLift(nn.Module):
         # Composited on grey, so that transparent pixels say nothing about colour.
         seen = torch.cat([(rgba[:, :, :3] - 0.5) * rgba[:, :, 3:], rgba[:, :, 3:]], dim=2)
         features = self.pixels(rearrange(seen, "b v c h w -> (b v) c h w"))
-        alpha = rearrange(rgba[:, :, 3:], "b v 1 h w -> (b v) 1 h w").to(features.dtype)
-        at = self._project(camera, self.low_res, features.dtype)
+        alpha = rearrange(rgba[:, :, 3:], "b v 1 h w -> (b v) 1 h w")
+        at = self._project(camera, self.low_res)
         found = rearrange(_sample(features, at), "(b v) c n -> b v c n", b=batch)
         cover = rearrange(_sample(alpha, at), "(b v) c n -> b v c n", b=batch)
         pooled = torch.cat([found.mean(1), found.amax(1), cover.mean(1), cover.amin(1)], dim=1)
         volume = rearrange(pooled, "b c (x y z) -> b c x y z", x=self.low_res, y=self.low_res)
-        volume = self.mix_in(volume)
+        volume = self.mix_in(volume.to(features.dtype))
         volume = volume + self.mix(volume)
-        hull_at = self._project(camera, self.low_res * self.hull_per_token, features.dtype)
+        hull_at = self._project(camera, self.low_res * self.hull_per_token)
         hull = rearrange(_sample(alpha, hull_at), "(b v) 1 n -> b v n", b=batch)
         hull = torch.stack([hull.mean(1), hull.amin(1)], dim=1)
         k = self.hull_per_token
@@ -72,7 +72,7 @@ class ProjectionLift(nn.Module):
             "b c (x i y j z l) -> b (c i j l) x y z",
             x=self.low_res, i=k, y=self.low_res, j=k, z=self.low_res, l=k,
         )  # fmt: skip
-        volume = torch.cat([volume, hull], dim=1)
+        volume = torch.cat([volume, hull.to(volume.dtype)], dim=1)
         columns = [  # the column and row axes of each plane: geometry.triplane.PLANE_AXES; tokens are row-major
             rearrange(volume, "b c x y z -> b (y x) (c z)"),
             rearrange(volume, "b c x y z -> b (z x) (c y)"),
@@ -80,7 +80,7 @@ class ProjectionLift(nn.Module):
         ]
         return self.to_token(torch.cat(columns, dim=1))
 
-    def _project(self, camera: Camera, resolution: int, dtype: torch.dtype) -> Tensor:
+    def _project(self, camera: Camera, resolution: int) -> Tensor:
         """Where the voxel centres (x slowest) land in every view, in grid_sample's [-1, 1]: (b v) n 2."""
         matrix = camera.cam_from_world.float().flatten(0, -3)
         k = camera.intrinsics.float().flatten(0, -3)
@@ -90,8 +90,11 @@ class ProjectionLift(nn.Module):
         scale = 1.0 if camera.projection == "orthographic" else 1 / (-in_cam[..., 2]).clamp(min=1e-3)
         u = k[:, None, 0, 0] * in_cam[..., 0] * scale + k[:, None, 0, 2]
         v = k[:, None, 1, 2] - k[:, None, 1, 1] * in_cam[..., 1] * scale
-        return (torch.stack([u, v], dim=-1) * 2 - 1).to(dtype)
+        return torch.stack([u, v], dim=-1) * 2 - 1
 
 
 def _sample(images: Tensor, at: Tensor) -> Tensor:
-    return F.grid_sample(images, at[:, None], mode="bilinear", padding_mode="zeros", align_corners=False)[:, :, 0]
+    """In float32: half-precision coordinates miss by a pixel."""
+    return F.grid_sample(images.float(), at[:, None], mode="bilinear", padding_mode="zeros", align_corners=False)[
+        :, :, 0
+    ]

@@ -1,0 +1,85 @@
+"""`infinitemesh train`: a configuration, objects, and a folder for what comes out.
+
+    infinitemesh train --config configs/train/reconstruction_points.yaml --packs packs --out runs/points
+    infinitemesh train --config configs/train/reconstruction_points.yaml --packs packs --smoke true
+
+Every value of the configuration is an option too (`--loop.minutes 5`). To resume, run the same command again.
+"""
+
+import difflib
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from infinitemesh.data.object_pack import load_packs
+from infinitemesh.errors import InputError
+from infinitemesh.evaluate.lpips import load_lpips
+from infinitemesh.train.loop import LoopConfig, Progress, train
+from infinitemesh.train.recipes import Ingredients, Recipe, smoke_loop
+
+log = logging.getLogger(__name__)
+
+
+def train_run(
+    recipe: Recipe,
+    loop: LoopConfig,
+    packs: list[Path],
+    out: Path = Path("runs/latest"),
+    lpips: Path | None = None,
+    device: str = "auto",
+    resume: bool = True,
+    smoke: bool = False,
+) -> Progress:
+    """Trains one network.
+
+    Args:
+        recipe: what is trained (class_path: a Recipe, also one of your own).
+        loop: how long, and the optimiser.
+        packs: shards or folders of shards made by infinitemesh.data.packs.
+        out: receives weights/, state/ (to resume) and log.jsonl.
+        lpips: weights file of LPIPS-squeeze; without it the perceptual term is left out.
+        device: auto, cpu, cuda, cuda:1, ...
+        resume: continue from out/state where there is one.
+        smoke: the same recipe in seconds, on a CPU.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() and not smoke else "cpu"
+    if smoke:
+        recipe, loop = recipe.smoke(), smoke_loop(loop)
+    elif device != "cpu":
+        torch.cuda.set_device(device if ":" in device else "cuda:0")
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    pack = load_packs(packs, device=device, texture_px=16 if smoke else None)
+    log.info("%d objects", len(pack))
+    perceptual = None if lpips is None else load_lpips("squeeze", weights=lpips).to(device)
+    task = recipe.task(Ingredients(pack, perceptual, loop.seed))
+    return train(task, loop, out, resume=resume)
+
+
+def train_command(arguments: Sequence[str]) -> Progress:
+    """Parses `arguments` (and the files that --config names) strictly and trains."""
+    from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+    parser = ArgumentParser(prog="infinitemesh train", exit_on_error=False, description="Trains one network.")
+    parser.add_argument("--config", action="config")
+    parser.add_function_arguments(train_run, as_positional=False)
+    try:
+        run: Namespace = parser.parse_args(list(arguments))
+        values = parser.instantiate_classes(run)
+    except ArgumentError as error:
+        raise InputError(_with_advice(str(error), parser)) from error
+    values.pop("config", None)
+    return train_run(**vars(values))
+
+
+def _with_advice(message: str, parser: object) -> str:
+    """Names the nearest option for one that does not exist."""
+    unknown = re.search(r"(?:Key|Option|option|arguments?:?) ['\"]?(?:--)?([\w.]+)", message)
+    if unknown is None:
+        return message
+    known = [action.dest for action in parser._actions]  # type: ignore[attr-defined]
+    nearest = difflib.get_close_matches(unknown.group(1), known, n=1, cutoff=0.5)
+    return f"{message} Did you mean `{nearest[0]}`?" if nearest else message

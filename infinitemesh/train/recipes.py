@@ -1,0 +1,84 @@
+"""What `infinitemesh train` can train. A recipe holds choices; with objects and a device it becomes a `Task`.
+
+To train something of your own, subclass `Recipe` and name it in the configuration (`recipe.class_path`).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from infinitemesh.data.object_pack import ObjectPack
+from infinitemesh.data.points import PointOptions, cache_points
+from infinitemesh.data.replay import RingOptions
+from infinitemesh.train.autoencoder import AutoencoderData, AutoencoderOptions, AutoencoderTask
+from infinitemesh.train.loop import Task
+from infinitemesh.train.reconstruction import (
+    ReconstructionData,
+    ReconstructionOptions,
+    ReconstructionTask,
+    SurfaceStage,
+)
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What every recipe is given: objects on the device, and a perceptual distance where one was named."""
+
+    pack: ObjectPack
+    perceptual: Callable[[Tensor, Tensor], Tensor] | None
+    seed: int
+
+
+class Recipe(ABC):
+    """A named set of choices."""
+
+    @abstractmethod
+    def task(self, ingredients: Ingredients) -> Task:
+        """The task, its networks on the objects' device."""
+
+    @abstractmethod
+    def smoke(self) -> "Recipe":
+        """The same recipe at a size that runs on a CPU in seconds."""
+
+
+class ReconstructionRecipe(Recipe):
+    """The reconstruction, stage `points` or `surface`."""
+
+    def __init__(self, options: ReconstructionOptions = ReconstructionOptions(), points: PointOptions = PointOptions()):
+        self.options, self.points = options, points
+
+    def task(self, ingredients: Ingredients) -> ReconstructionTask:
+        cache = cache_points(ingredients.pack, seed=ingredients.seed, options=self.points)
+        return ReconstructionTask(ingredients.pack, cache, self.options, ingredients.perceptual)
+
+    def smoke(self) -> "ReconstructionRecipe":
+        data = ReconstructionData(
+            objects=2, points=256, num_views=(4, 1), rings=RingOptions(size=32), replay=min(self.options.data.replay, 4),
+            refresh=2,
+        )  # fmt: skip
+        surface = SurfaceStage(resolution=12, views=2, size=32, objects=2)
+        options = replace(self.options, preset="tiny", model={}, start_from=None, data=data, surface=surface)
+        few = PointOptions(points=512, surface_samples=256, directions=12, depth_px=32)
+        return ReconstructionRecipe(options, few)
+
+
+class AutoencoderRecipe(Recipe):
+    """The autoencoder."""
+
+    def __init__(self, options: AutoencoderOptions = AutoencoderOptions()):
+        self.options = options
+
+    def task(self, ingredients: Ingredients) -> AutoencoderTask:
+        return AutoencoderTask(ingredients.pack, self.options, ingredients.perceptual)
+
+    def smoke(self) -> "AutoencoderRecipe":
+        data = AutoencoderData(objects=2, views=2, size=64)
+        return AutoencoderRecipe(replace(self.options, preset="tiny", model={}, start_from=None, data=data))
+
+
+def smoke_loop(loop: Any) -> Any:
+    """A loop of three steps."""
+    return replace(loop, steps=3, minutes=None, warmup_steps=1, log_every=1, precision="no", compile=False)

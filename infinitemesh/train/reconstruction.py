@@ -1,0 +1,226 @@
+"""Training the reconstruction: a warm-up on points of the field, then Eq. 7 on rendered FlexiCubes meshes.
+
+The warm-up is needed: mesh losses alone do not converge from scratch, since their gradients live on the surface only
+(InstantMesh's authors say the same of theirs). True meshes are at hand, so it supervises signed distance and colour at
+points directly, which converges in minutes where volume-rendered pixels take hours.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+# from infinitemesh.data.degradations import Degradations, degrade
+from infinitemesh.data.object_pack import ObjectPack
+from infinitemesh.data.points import PointBatch, PointCache, draw_points
+from infinitemesh.data.replay import ReplayBuffer, RingOptions, RingSamples, as_float, render_rings
+from infinitemesh.data.training_views import render_batch
+from infinitemesh.data.view_cameras import orbit_cameras
+from infinitemesh.geometry.flexicubes_losses import RegularityWeights
+from infinitemesh.geometry.surface_extraction import extract_surface
+from infinitemesh.models.lrm import LargeReconstructionModel
+from infinitemesh.render.shading import Rendered, shade
+from infinitemesh.stages.surface import TriplaneField
+from infinitemesh.train.loop import Task
+from infinitemesh.train.reconstruction_loss import PointLossWeights, RenderLossWeights, point_loss, render_loss
+from infinitemesh.types import Camera
+
+VIEWS_OF_12 = {  # which of a ring of twelve a network is shown
+    12: tuple(range(12)),
+    8: (0, 1, 3, 4, 6, 7, 9, 10),
+    6: (0, 2, 4, 6, 8, 10),
+    4: (0, 3, 6, 9),
+    2: (0, 3),
+    1: (0,),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructionData:
+    objects: int = 32
+    points: int = 4096
+    num_views: Sequence[int] = (12, 4, 12, 1, 12, 4, 6, 12)  # taken in turn, a step each
+    rings: RingOptions = RingOptions()
+    replay: int = 0  # entries kept on the device; 0 renders every batch anew
+    refresh: int = 8  # entries rendered anew a step when replaying
+    degraded: float = 0.4  # share of steps whose views are degraded like generated ones
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurfaceStage:
+    """The mesh stage (Eq. 7): how meshes are made and looked at."""
+
+    resolution: int = 64
+    views: int = 4
+    size: int = 192
+    objects: int = 8
+    points: float = 1.0  # weight of the warm-up's loss, which goes on
+    render: RenderLossWeights = RenderLossWeights()
+    regularity: RegularityWeights = RegularityWeights()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructionOptions:
+    preset: str = "small"
+    model: dict[str, Any] = field(default_factory=dict)  # config values that differ from the preset's
+    start_from: Path | None = None
+    stage: Literal["points", "surface"] = "points"
+    data: ReconstructionData = ReconstructionData()
+    loss: PointLossWeights = PointLossWeights()
+    surface: SurfaceStage = SurfaceStage()
+
+
+@dataclass(frozen=True)
+class ReconstructionBatch:
+    """b objects seen in v views, and what is true of their fields (world frame)."""
+
+    rgba: Float[Tensor, "b v 4 s s"]
+    camera: Camera
+    truth: PointBatch
+    targets: "Targets | None" = None
+
+
+@dataclass(frozen=True)
+class Targets:
+    """t supervising views of each object, true and undegraded."""
+
+    camera: Camera
+    rgb: Float[Tensor, "b t 3 s s"]  # over white
+    alpha: Float[Tensor, "b t 1 s s"]
+    depth: Float[Tensor, "b t 1 s s"]
+    normal: Float[Tensor, "b t 3 s s"]
+
+
+class ReconstructionTask(Task):
+    """One of the two stages, by `options.stage`. `cache` holds the points of `pack`'s objects."""
+
+    name = "reconstruction"
+
+    def __init__(
+        self,
+        pack: ObjectPack,
+        cache: PointCache,
+        options: ReconstructionOptions,
+        perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ):
+        self.pack, self.cache, self.options, self.perceptual = pack, cache, options, perceptual
+        model = (
+            LargeReconstructionModel.from_pretrained(options.start_from)
+            if options.start_from
+            else LargeReconstructionModel.preset(options.preset, **options.model)
+        )
+        wrapper = SurfaceSupervised(model, options.surface) if options.stage == "surface" else PointSupervised(model)
+        self.network = wrapper.to(pack.device).train()
+        replay = options.data.replay
+        self.buffer = ReplayBuffer(pack, options.data.rings, replay) if replay else None
+
+    def batch(self, step: int, generator: torch.Generator) -> ReconstructionBatch:
+        data, surface = self.options.data, self.options.stage == "surface"
+        num = self.options.surface.objects if surface else data.objects
+        rings = self._rings(num, generator)
+        shown = list(VIEWS_OF_12[data.num_views[step % len(data.num_views)]])
+        rgba = as_float(rings.rgba[:, shown])
+        if torch.rand((), generator=generator, device=generator.device) < data.degraded:
+            pass
+        truth = draw_points(self.cache, self.pack, rings.object_ids, rings.rig, data.points, generator)
+        targets = self._targets(rings, generator) if surface else None
+        return ReconstructionBatch(rgba, rings.camera[:, shown], truth, targets)
+
+    def loss(self, network: nn.Module, batch: ReconstructionBatch, step: int) -> dict[str, Tensor]:
+        if batch.targets is None:
+            sdf, colour = network(batch)
+            return point_loss(sdf, colour, batch.truth, self.options.loss)
+        sdf, colour, surfaces = network(batch)
+        points = point_loss(sdf, colour, batch.truth, self.options.loss)
+        seen = [self._surface_loss(batch, i, *surface) for i, surface in enumerate(surfaces)]
+        terms = {name: torch.stack([terms[name] for terms in seen]).mean() for name in seen[0]}
+        loss = terms.pop("loss") + self.options.surface.points * points.pop("loss")
+        return {"loss": loss, **terms, **{f"point_{name}": value for name, value in points.items()}}
+
+    def save(self, folder: Path) -> None:
+        self.network.model.save_pretrained(folder)
+
+    def _rings(self, num: int, generator: torch.Generator) -> RingSamples:
+        if self.buffer is None:
+            return render_rings(self.pack, num, self.options.data.rings, generator)
+        missing = self.buffer.capacity - self.buffer.filled
+        self.buffer.refresh(max(self.options.data.refresh, min(missing, 2 * num)), generator)
+        return self.buffer.draw(num, generator)
+
+    def _targets(self, rings: RingSamples, generator: torch.Generator) -> Targets:
+        stage = self.options.surface
+        draws = torch.rand(2, len(rings.object_ids), stage.views, generator=generator, device=generator.device)
+        camera = orbit_cameras(draws[0] * 360, torch.rad2deg(torch.asin(draws[1] * 1.1 - 0.35)))
+        views = render_batch(self.pack, rings.object_ids, rings.rig, camera, size=stage.size)
+        white = views.rgb * views.alpha + (1 - views.alpha)
+        return Targets(camera, white, views.alpha, views.depth, views.normal)
+
+    def _surface_loss(
+        self, batch: ReconstructionBatch, i: int, rendered: Rendered, regularity: Tensor
+    ) -> dict[str, Tensor]:
+        targets = batch.targets
+        ours, truth = rendered.rgb, targets.rgb[i]
+        if not batch.truth.has_colour[i]:
+            ours = truth
+        distance = ours.new_zeros(()) if self.perceptual is None else self.perceptual(ours, truth).mean()
+        return render_loss(
+            ours,
+            rendered.alpha,
+            rendered.depth,
+            rendered.normal,
+            truth,
+            targets.alpha[i],
+            targets.depth[i],
+            targets.normal[i],
+            distance,
+            regularity,
+            self.options.surface.render,
+        )
+
+
+class PointSupervised(nn.Module):
+    """The model from views to answers at points, as one forward for DDP."""
+
+    def __init__(self, model: LargeReconstructionModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: ReconstructionBatch) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n 3"]]:
+        planes = self.model(batch.rgba, batch.camera)
+        return self.model.decoders.sdf_and_colour(planes, batch.truth.points / self.model.config.half_extent)
+
+
+class SurfaceSupervised(nn.Module):
+    """The model from views to rendered meshes (and answers at points), as one forward for DDP."""
+
+    def __init__(self, model: LargeReconstructionModel, stage: SurfaceStage):
+        super().__init__()
+        self.model, self.stage = model, stage
+
+    def forward(
+        self, batch: ReconstructionBatch
+    ) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n 3"], list[tuple[Rendered, Float[Tensor, ""]]]]:
+        planes = self.model(batch.rgba, batch.camera).float()
+        half_extent = self.model.config.half_extent
+        with torch.autocast(planes.device.type, enabled=False):  # positions and silhouettes want full precision
+            sdf, colour = self.model.decoders.sdf_and_colour(planes, batch.truth.points / half_extent)
+            surfaces = [self._render(planes[i], batch.targets.camera[i]) for i in range(len(planes))]
+        return sdf, colour, surfaces
+
+    def _render(self, planes: Float[Tensor, "3 c r r"], camera: Camera) -> tuple[Rendered, Float[Tensor, ""]]:
+        half_extent, decoders = self.model.config.half_extent, self.model.decoders
+        surface = extract_surface(
+            TriplaneField(decoders, planes), self.stage.resolution, training=True, chunk=1 << 18, device=planes.device
+        )
+        rendered = shade(
+            surface.vertices * half_extent,
+            surface.faces,
+            camera,
+            self.stage.size,
+            colour_at=lambda points: decoders.colour(planes[None], points[None] / half_extent)[0],
+        )
+        return rendered, surface.regularity.total(self.stage.regularity)
