@@ -5,7 +5,7 @@ surface point under each pixel, as the mesh stage of training does.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -94,7 +94,7 @@ def shade(
 ) -> Rendered:
     """One mesh from every camera. `colour_at` maps surface points (p 3) to colours (p 3); None paints mid-grey."""
     rasterizer = rasterizer or TorchRasterizer()
-    camera = _as_row(camera)
+    camera = _as_row(camera).to(vertices.device)
     clip = clip_positions(vertices, camera)
     fragments = rasterizer.rasterize(clip, faces, (size, size))
     surface = torch.cat([vertices, vertex_normals(vertices, faces)], dim=-1)
@@ -121,9 +121,8 @@ def shade_packed(
 
     `colour_at` maps surface points (p 3) and their images (p) to colours (p 3).
     """
-    camera = _as_row(camera)
-    matrix = camera.clip_from_world()[image_of_vertex]
-    clip = (matrix[..., :3] * vertices[:, None]).sum(-1) + matrix[..., 3]
+    camera = _as_row(camera).to(vertices.device)
+    clip = _transform(_clip_from_world(camera)[image_of_vertex], vertices)
     fragments = rasterize_packed(clip, faces, image_of_face, len(camera), (size, size))
     surface = torch.cat([vertices, vertex_normals(vertices, faces)], dim=-1)
     return _finish(
@@ -160,8 +159,20 @@ def pack_views(
 
 
 def clip_positions(vertices: Float[Tensor, "v 3"], camera: Camera) -> Float[Tensor, "n v 4"]:
-    matrix = _as_row(camera).clip_from_world()
-    return vertices @ matrix[:, :, :3].transpose(1, 2) + matrix[:, None, :, 3]
+    return _transform(_clip_from_world(_as_row(camera))[:, None], vertices)
+
+
+def _clip_from_world(camera: Camera) -> Float[Tensor, "n 4 4"]:
+    """Multiplied in double, which neither autocast nor TF32 touches: either would move silhouettes by pixels."""
+    here = camera.to("cpu") if camera.cam_from_world.device.type == "mps" else camera  # MPS has no doubles
+    exact = replace(here, cam_from_world=here.cam_from_world.double(), intrinsics=here.intrinsics.double())
+    return exact.clip_from_world().to(camera.cam_from_world)
+
+
+def _transform(matrix: Float[Tensor, "*#p 4 4"], points: Float[Tensor, "*#p 3"]) -> Float[Tensor, "*p 4"]:
+    """Elementwise, for the same reason."""
+    x, y, z = points[..., None].unbind(-2)
+    return matrix[..., 0] * x + matrix[..., 1] * y + matrix[..., 2] * z + matrix[..., 3]
 
 
 def _finish(

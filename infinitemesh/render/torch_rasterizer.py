@@ -192,7 +192,7 @@ def _draw(
         (z0, z1, z2), (w0, w1, w2) = z.index_select(1, owner), w.index_select(1, owner)
         w_sum = e0 * w0 + e1 * w1 + e2 * w2
         depth = (e0 * z0 + e1 * z1 + e2 * z2) / w_sum
-        visible = (depth.abs() <= 1) & ((w_sum > 0) == (e0 + e1 + e2 > 0))
+        visible = depth.abs() <= 1  # behind the camera z / w is beyond 1
         order = (depth.clamp(-1, 1) * 0.5 + 0.5).view(torch.int32).long()  # bits of floats >= 0 sort as the floats do
         pixel = (image.index_select(0, owner) * height + row) * width + column
         candidate = torch.where(visible, (order << 32) | face.index_select(0, owner), EMPTY)

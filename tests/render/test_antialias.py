@@ -62,15 +62,16 @@ def test_area_moves_with_the_pixels_a_triangle_gains():
 
 
 def test_a_hidden_silhouette_changes_nothing():
-    front = torch.tensor([[-0.8, -0.8, 0.5], [0.8, -0.8, 0.5], [0.0, 0.8, 0.5]])
-    hidden = front * torch.tensor([0.4, 0.4, -1.0])
-    vertices, faces = torch.cat([front, hidden]), torch.tensor([[0, 1, 2], [3, 4, 5]])
-    camera = Camera.orbit([0.0])
-    clip = clip_of(vertices, camera)
+    """A triangle inside a ball, whose surface shows another triangle at every pixel."""
+    ball, ball_faces = icosphere(4)
+    hidden = torch.tensor([[-0.3, -0.3, 0.0], [0.3, -0.3, 0.0], [0.0, 0.3, 0.0]])
+    vertices = torch.cat([ball, hidden])
+    faces = torch.cat([ball_faces, torch.tensor([[0, 1, 2]]) + len(ball)])
+    clip = clip_of(vertices, Camera.orbit([0.0]))
     fragments = RASTERIZER.rasterize(clip, faces, (32, 32))
     colour = torch.rand(1, 32, 32, 2, generator=torch.Generator().manual_seed(0))
     with_hidden = RASTERIZER.antialias(colour, fragments, clip, faces)
-    alone = RASTERIZER.antialias(colour, fragments, clip, faces[:1])
+    alone = RASTERIZER.antialias(colour, fragments, clip, ball_faces)
     assert torch.equal(with_hidden, alone)
     assert not torch.equal(alone, colour)
 

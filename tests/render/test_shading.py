@@ -131,6 +131,17 @@ def test_packed_images_equal_single_ones():
     assert torch.equal(images[0].bincount(), packed.mask.flatten(1).sum(1))
 
 
+def test_low_precision_training_does_not_move_the_picture():
+    vertices, faces = bumpy(2)
+    exact = shade(vertices, faces, CAMERAS, 32, colour_at=lambda p: p.abs())
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = shade(vertices, faces, CAMERAS, 32, colour_at=lambda p: p.abs())
+        packed = shade_packed(*pack_views([(vertices, faces)], [0, 0, 0]), CAMERAS, 32, colour_at=lambda p, _: p.abs())
+    for name in ("rgb", "alpha", "depth", "normal", "mask"):
+        assert torch.equal(getattr(exact, name), getattr(cast, name))
+        assert torch.equal(getattr(exact, name), getattr(packed, name))
+
+
 def test_a_row_of_views_equals_single_views_and_itself_again():
     mesh = sided_box(1.3)
     row = mesh.render(CAMERAS, 40)
