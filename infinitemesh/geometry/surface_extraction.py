@@ -6,7 +6,7 @@ gradient), and deformation, weights and gradients only there: 2 to 4 % of the gr
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -23,6 +23,7 @@ REPAIR_RADIUS = 0.4  # of the half extent: large enough for a thousand gradients
 CHUNK = 32_768  # points a query; with 240 features about 100 MB
 
 
+@runtime_checkable
 class Field(Protocol):
     """What the surface step asks of a field, at points in the grid's own units. Outputs are float32."""
 

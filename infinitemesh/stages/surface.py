@@ -2,15 +2,16 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from infinitemesh.errors import InputError
-from infinitemesh.geometry.cleanup import components, decimate, drop_small_components
+from infinitemesh.geometry.cleanup import decimate, drop_small_components
 from infinitemesh.geometry.surface_extraction import CHUNK, extract_surface
+from infinitemesh.geometry.topology import components
 from infinitemesh.stages.base import Stage
 from infinitemesh.types import Mesh, Triplane
 
@@ -23,6 +24,7 @@ class Surface(Stage):
         """A mesh in world units, faces outwards; GenerationError where the field has no surface."""
 
 
+@runtime_checkable
 class SurfaceDecoders(Protocol):
     """The part of `models.field_decoders.FieldDecoders` that a surface needs.
 
@@ -113,4 +115,4 @@ class FlexiCubesSurface(Surface):
             "faces_extracted": len(raw.faces),
             "faces": len(faces),
         }
-        return Mesh(vertices * triplane.half_extent, faces, metadata={"surface": done})
+        return Mesh(triplane.world_from_field(vertices), faces, metadata={"surface": done})
