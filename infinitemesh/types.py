@@ -118,7 +118,7 @@ class Camera:
         rotation = self.cam_from_world[..., :3, :3].transpose(-1, -2)
         inverse = self.cam_from_world.clone()
         inverse[..., :3, :3] = rotation
-        inverse[..., :3, 3:] = -rotation @ self.cam_from_world[..., :3, 3:]
+        inverse[..., :3, 3] = -_rotated(rotation, self.cam_from_world[..., :3, 3])
         return inverse
 
     @property
@@ -158,12 +158,13 @@ class Camera:
             clip_from_cam[..., 2, 2] = -(far + near) / (far - near)
             clip_from_cam[..., 2, 3] = -2 * far * near / (far - near)
             clip_from_cam[..., 3, 2] = -1
-        return clip_from_cam @ self.cam_from_world
+        products = clip_from_cam[..., :, :, None] * self.cam_from_world[..., None, :, :]
+        return products.sum(-2)  # not a matmul: TF32 would move silhouettes
 
     def project(self, points: Float[Tensor, "p 3"]) -> tuple[Float[Tensor, "*n p 2"], Float[Tensor, "*n p"]]:
         """Where world points land, as (u, v) in [0, 1] from the top left corner, and their depth (-z, world units)."""
-        rotation, translation = self.cam_from_world[..., :3, :3], self.cam_from_world[..., :3, 3]
-        in_cam = points @ rotation.transpose(-1, -2) + translation[..., None, :]
+        matrix = self.cam_from_world[..., None, :, :]
+        in_cam = _rotated(matrix[..., :3, :3], points) + matrix[..., :3, 3]
         depth = -in_cam[..., 2]
         scale = torch.ones_like(depth) if self.projection == "orthographic" else 1 / depth.clamp(min=1e-6)
         k = self.intrinsics[..., None, :, :]
@@ -181,11 +182,15 @@ class Camera:
         world_from_cam = self.world_from_cam[..., None, None, :, :]
         rotation, position = world_from_cam[..., :3, :3], world_from_cam[..., :3, 3]
         if self.projection == "orthographic":
-            origin = (rotation @ torch.stack([x, y, zero], dim=-1)[..., None])[..., 0] + position
-            direction = (rotation @ torch.stack([zero, zero, minus_one], dim=-1)[..., None])[..., 0]
-            return origin, direction
-        direction = (rotation @ torch.stack([x, y, minus_one], dim=-1)[..., None])[..., 0]
+            origin = _rotated(rotation, torch.stack([x, y, zero], dim=-1)) + position
+            return origin, _rotated(rotation, torch.stack([zero, zero, minus_one], dim=-1))
+        direction = _rotated(rotation, torch.stack([x, y, minus_one], dim=-1))
         return position.expand_as(direction), torch.nn.functional.normalize(direction, dim=-1)
+
+
+def _rotated(rotation: Tensor, vectors: Tensor) -> Tensor:
+    """rotation @ vectors as sums, which autocast and TF32 leave alone: half precision is pixels off."""
+    return sum(rotation[..., :, j] * vectors[..., j : j + 1] for j in range(3))
 
 
 @dataclass(frozen=True)

@@ -85,11 +85,14 @@ class ProjectionLift(nn.Module):
         matrix = camera.cam_from_world.float().flatten(0, -3)
         k = camera.intrinsics.float().flatten(0, -3)
         at = ((torch.arange(resolution, device=matrix.device) + 0.5) / resolution * 2 - 1) * self.half_extent
-        points = torch.stack(torch.meshgrid(at, at, at, indexing="ij"), dim=-1).reshape(-1, 3)
-        in_cam = points @ matrix[:, :3, :3].transpose(-1, -2) + matrix[:, None, :3, 3]
-        scale = 1.0 if camera.projection == "orthographic" else 1 / (-in_cam[..., 2]).clamp(min=1e-3)
-        u = k[:, None, 0, 0] * in_cam[..., 0] * scale + k[:, None, 0, 2]
-        v = k[:, None, 1, 2] - k[:, None, 1, 1] * in_cam[..., 1] * scale
+
+        def coordinate(row: int) -> Tensor:  # of all voxel centres in the camera frame; sums, so autocast leaves it alone
+            a, b, c, d = (matrix[:, row, column, None, None, None] for column in range(4))
+            return (a * at[:, None, None] + b * at[:, None] + c * at + d).flatten(1)
+
+        scale = 1.0 if camera.projection == "orthographic" else 1 / (-coordinate(2)).clamp(min=1e-3)
+        u = k[:, 0, 0, None] * coordinate(0) * scale + k[:, 0, 2, None]
+        v = k[:, 1, 2, None] - k[:, 1, 1, None] * coordinate(1) * scale
         return torch.stack([u, v], dim=-1) * 2 - 1
 
 

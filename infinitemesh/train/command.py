@@ -51,7 +51,6 @@ def train_run(
         recipe, loop = recipe.smoke(), smoke_loop(loop)
     elif device != "cpu":
         torch.cuda.set_device(device if ":" in device else "cuda:0")
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     pack = load_packs(packs, device=device, texture_px=16 if smoke else None)
     log.info("%d objects", len(pack))
     perceptual = None if lpips is None else load_lpips("squeeze", weights=lpips).to(device)
