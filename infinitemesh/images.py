@@ -18,6 +18,8 @@ from infinitemesh.files import read_bytes
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+ImageSource = "str | Path | bytes | Image | np.ndarray | Tensor"
+
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 MAX_BYTES = 100_000_000
 MAX_PIXELS = 64_000_000  # below Pillow's own warning, so a refusal is ours and says what to do
@@ -29,7 +31,8 @@ def load_image(source: "str | Path | bytes | Image | np.ndarray | Tensor", *, ma
 
     Files and bytes are PNG, JPEG, WebP, BMP or TIFF (their first frame) of at most 100 MB and 64 megapixels. EXIF
     rotation is applied. Colours are brought to sRGB by an embedded ICC profile; one that is damaged or of other
-    channels is ignored, as viewers do. 16 bits are kept for grey pictures, as far as Pillow goes. Arrays are h w, or h w c with 1 to 4 channels, of bool, uint8, uint16 or floats in [0, 1]; tensors likewise, as c h w. Pictures
+    channels is ignored, as viewers do. 16 bits are kept for grey pictures, as far as Pillow goes. Arrays are h w,
+    or h w c with 1 to 4 channels, of bool, uint8, uint16 or floats in [0, 1]; tensors likewise, as c h w. Pictures
     longer than `max_side` are reduced to it.
     """
     pixels = _from_tensor(source) if isinstance(source, Tensor) else _decoded(source, max_side)
