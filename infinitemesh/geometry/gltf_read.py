@@ -35,6 +35,7 @@ UNDERSTOOD = {  # extensions that a file may require of us; colour-neutral ones 
     "KHR_mesh_quantization",
     "KHR_texture_transform",
 }
+MAX_TOTAL_PIXELS = 2**28
 
 
 def read_gltf(path: Path, *, max_bytes: int, max_faces: int) -> tuple[list[Part], dict[str, Any]]:
@@ -75,14 +76,18 @@ class _File:
         uses: dict[int, int] = {}
         for primitive in (p for mesh in self.tree.get("meshes", []) for p in mesh["primitives"]):
             uses[primitive["attributes"]["POSITION"]] = uses.get(primitive["attributes"]["POSITION"], 0) + 1
+        of_mesh: dict[int, list[Part]] = {}
         num_faces = num_vertices = 0
         for world_from_node, mesh in self.instances():
-            for primitive in self.tree["meshes"][mesh]["primitives"]:
-                if primitive.get("mode", TRIANGLES) not in (TRIANGLES, STRIP, FAN):
-                    continue
-                part = self.part(primitive)
-                if uses[primitive["attributes"]["POSITION"]] > 1:  # one vertex array cut into materials
-                    part = part.referenced()
+            if mesh not in of_mesh:
+                primitives = self.tree["meshes"][mesh]["primitives"]
+                drawn = [p for p in primitives if p.get("mode", TRIANGLES) in (TRIANGLES, STRIP, FAN)]
+                of_mesh[mesh] = [
+                    # one vertex array may be cut into materials: each part keeps its own vertices
+                    self.part(p).referenced() if uses[p["attributes"]["POSITION"]] > 1 else self.part(p)
+                    for p in drawn
+                ]
+            for part in of_mesh[mesh]:
                 num_faces, num_vertices = num_faces + len(part.faces), num_vertices + len(part.vertices)
                 if num_faces > self.max_faces or num_vertices > 3 * self.max_faces:
                     raise InputError(f"{self.path} has more than {self.max_faces:,} faces; decimate it first")
@@ -167,21 +172,18 @@ class _File:
             image = self.tree["images"][number]
             content = bytes(self.view(image["bufferView"])) if "bufferView" in image else self.content(image["uri"])
             self.images[number] = decode_image(content, f"{self.path}: image {number}")
+            if sum(decoded.size for decoded in self.images.values()) > 3 * MAX_TOTAL_PIXELS:
+                raise InputError(f"{self.path} holds more than {MAX_TOTAL_PIXELS:,} pixels; export smaller textures")
         return self.images[number]
 
     def floats(self, number: int, width: int | None) -> np.ndarray:
-        """An accessor as finite float32 rows; normalised integers are unfolded."""
+        """An accessor as float32 rows; normalised integers are unfolded."""
         array = self.accessor(number)
         if width is not None and array.shape[1] != width:
             raise ValueError(f"accessor {number} has {array.shape[1]} components, not {width}")
         if self.tree["accessors"][number].get("normalized") and array.dtype.kind in "iu":
             array = np.maximum(array.astype(np.float32) / np.iinfo(array.dtype).max, -1)
-        array = array.astype(np.float32)
-        if not np.isfinite(array).all():
-            raise InputError(
-                f"{self.path}: accessor {number} holds NaN or infinity; repair the mesh and export it again"
-            )
-        return array
+        return array.astype(np.float32)
 
     def accessor(self, number: int) -> np.ndarray:
         """[count, width], a view into the file where it can be."""
@@ -293,7 +295,10 @@ def _matrix(node: dict[str, Any]) -> np.ndarray:
             [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
             [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
         ]
-        matrix[:3, :3] *= np.array(node.get("scale", (1, 1, 1)), dtype=np.float64)
+        scale = np.array(node.get("scale", (1, 1, 1)), dtype=np.float64)
+        if not np.isfinite(scale).all():
+            raise ValueError("a node's scale is not finite")
+        matrix[:3, :3] *= scale
         matrix[:3, 3] = node.get("translation", (0, 0, 0))
     if not np.isfinite(matrix).all():
         raise ValueError("a node's transform is not finite")

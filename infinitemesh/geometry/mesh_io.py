@@ -57,6 +57,8 @@ def load_mesh(path: str | Path, *, max_bytes: int = MAX_BYTES, max_faces: int = 
     else:
         parts = read_by_trimesh(path, max_bytes=max_bytes, max_faces=max_faces)
     parts = [part for part in parts if len(part.faces)]
+    for part in parts:
+        part.check(path)
     if not parts:
         raise InputError(f"{path} holds no triangles; nothing can be done with points or lines")
     return mesh_of(join_parts(parts), dict(metadata))
@@ -113,6 +115,8 @@ def from_trimesh(source: trimesh.Trimesh | trimesh.Scene) -> Mesh:
     parts = [part for part in parts_of_trimesh(source) if len(part.faces)]
     if not parts:
         raise InputError("the trimesh object holds no triangles")
+    for part in parts:
+        part.check("the trimesh object")
     metadata = {k: v for k, v in source.metadata.items() if isinstance(v, str | int | float | bool | list | dict)}
     return mesh_of(join_parts(parts), metadata)
 

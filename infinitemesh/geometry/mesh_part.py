@@ -26,6 +26,16 @@ class Part:
     image: np.ndarray | None = None  # h w 3, uint8, sRGB
     factor: tuple[float, float, float] = WHITE  # linear
 
+    def check(self, source: object) -> None:
+        """InputError, naming the source, where a number is not finite or a face names no vertex."""
+        for name in ("vertices", "normals", "vertex_rgb", "uv", "factor"):
+            values = getattr(self, name)
+            if values is not None and not np.isfinite(values).all():
+                raise InputError(f"{source}: {name} holds NaN or infinity; repair the mesh and export it again")
+        low, high = self.faces.min(initial=0), self.faces.max(initial=-1)
+        if low < 0 or high >= len(self.vertices):
+            raise InputError(f"{source}: faces name vertices {low} to {high}, but there are {len(self.vertices)}")
+
     def referenced(self) -> "Part":
         """Without the vertices that no face uses."""
         used, faces = np.unique(self.faces, return_inverse=True)

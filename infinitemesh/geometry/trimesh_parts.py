@@ -28,13 +28,10 @@ def read_by_trimesh(path: Path, *, max_bytes: int, max_faces: int) -> list[Part]
             f"{path} is damaged or not a {suffix.upper()} file ({type(error).__name__}: {error})"
         ) from error
     parts = parts_of_trimesh(loaded)
-    for part in parts:
-        if not np.isfinite(part.vertices).all():
-            raise InputError(f"{path} holds vertices that are NaN or infinite; repair the mesh and export it again")
-        if len(part.faces) and (part.faces.min() < 0 or part.faces.max() >= len(part.vertices)):
-            raise InputError(f"{path} is damaged: a face names vertex {part.faces.max()} of {len(part.vertices)}")
     if (num_faces := sum(len(part.faces) for part in parts)) > max_faces:
         raise InputError(f"{path} has {num_faces:,} faces, over the limit of {max_faces:,}; decimate it first")
+    for part in parts:
+        part.check(path)
     return [_merged(part) for part in parts] if suffix == "stl" else parts
 
 
