@@ -1,6 +1,10 @@
+import hashlib
 import json
 import pickle
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import huggingface_hub
 import pytest
 import torch
 from diffusers import ModelMixin
@@ -10,6 +14,8 @@ from torch import nn
 
 from infinitemesh import hub
 from infinitemesh.errors import CheckpointError, InputError
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class TwoLayers(ModelMixin, ConfigMixin):
@@ -226,3 +232,66 @@ def test_a_hub_repository_needs_a_commit_and_a_permission():
 @pytest.mark.parametrize("name", hub.bundled_names())
 def test_bundled_presets_are_whole(name):
     assert hub.resolve(name).is_dir()
+
+
+@pytest.fixture
+def local_hub(tmp_path, monkeypatch):
+    """A model hub on this machine that serves the files of a folder at one commit, and counts what it sends."""
+    served, sent = tmp_path / "served", []
+    served.mkdir()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            name = self.path.split(f"/resolve/{COMMIT}/", 1)[-1]
+            file = served / name
+            if COMMIT not in self.path or not file.is_file():
+                self.send_error(404)
+                return
+            self.send_response(200)
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("ETag", f'"{hashlib.sha1(file.read_bytes()).hexdigest()}"')
+            self.send_header("Content-Length", str(file.stat().st_size))
+            self.end_headers()
+            if self.command == "GET":
+                sent.append(name)
+                self.wfile.write(file.read_bytes())
+
+        do_GET = do_HEAD
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(
+        huggingface_hub.constants,
+        "HUGGINGFACE_CO_URL_TEMPLATE",
+        f"http://127.0.0.1:{server.server_port}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
+    )
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    yield served, sent
+    server.shutdown()
+
+
+def test_a_pinned_repository_is_fetched_once_when_allowed_and_its_hashes_compared(local_hub):
+    served, sent = local_hub
+    network = TwoLayers()
+    hub.save_network(network, served / "unet")
+    names = ("unet/config.json", f"unet/{hub.WEIGHTS}")
+    files = {name: hashlib.sha256((served / name).read_bytes()).hexdigest() for name in names}
+    pin = hub.Pin(revision=COMMIT, files=files, licence="MIT")
+    with pytest.raises(CheckpointError, match=r"\(MIT\) is not on this machine: pass allow_download=True"):
+        hub.resolve("someone/something", pin=pin)
+    assert sent == []
+    folder = hub.resolve("someone/something", pin=pin, allow_download=True)
+    loaded = hub.load_network(TwoLayers, folder / "unet")
+    torch.testing.assert_close(loaded.first.weight, network.first.weight)
+    assert sorted(sent) == sorted(names)
+    assert hub.resolve("someone/something", pin=pin) == folder and len(sent) == 2  # now without the hub
+    other = hub.Pin(revision=COMMIT, files=files | {names[1]: "0" * 64}, licence="MIT")
+    with pytest.raises(CheckpointError, match=f"expected {'0' * 64}"):
+        hub.resolve("someone/something", pin=other, allow_download=True)
+    missing = hub.Pin(revision=COMMIT, files={"other.json": "0" * 64}, licence="MIT")
+    with pytest.raises(CheckpointError, match=r"other.json"):
+        hub.resolve("someone/something", pin=missing, allow_download=True)
