@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from infinitemesh.errors import InputError
 from infinitemesh.evaluate.align import Alignment, align, fit_box
@@ -38,7 +39,9 @@ class Measured:
     notes: dict[str, str] = field(default_factory=dict)  # kind -> words; kinds are counted
     health: dict[str, Any] = field(default_factory=dict)
     alignment: dict[str, Any] = field(default_factory=dict)
+    per_view: list[dict[str, float]] = field(default_factory=list)
     pictures: Pictures | None = None  # the result as the protocol's cameras see it
+    truth_pictures: Pictures | None = None
 
 
 def measure_mesh(result: Mesh, case: Case, *, lpips: Lpips | None = None) -> Measured:
@@ -60,15 +63,15 @@ def measure_mesh(result: Mesh, case: Case, *, lpips: Lpips | None = None) -> Mea
     if protocol.alignment.starts == "none" and (hint := _rotation_hint(result, case.mesh, similarity.score)):
         notes.setdefault("frame", hint)
     metrics = _surface_metrics(result, case) | _volume_metrics(result, case)
-    pictures = _pictures(result, case)
-    if pictures is not None:
-        metrics |= picture_metrics(pictures, _truth_pictures(case), lpips=lpips, device=case.device)
+    pictures, truth_pictures = _pictures(result, case), case.pictures()
+    if pictures is not None and truth_pictures is not None:
+        metrics |= picture_metrics(pictures, truth_pictures, lpips=lpips, device=case.device)
     alignment = {
         "rotation": similarity.rotation.tolist(),
         "scale": similarity.scale,
         "shift": similarity.shift.tolist(),
     }
-    return Measured(metrics, notes, health, alignment, pictures)
+    return Measured(metrics, notes, health, alignment, pictures=pictures, truth_pictures=truth_pictures)
 
 
 def measure_failure(case: Case, *, lpips: Lpips | None = None) -> Measured:
@@ -86,14 +89,23 @@ def measure_failure(case: Case, *, lpips: Lpips | None = None) -> Measured:
         return Measured(metrics)
     blank = truth.blank(1.0 if protocol.images is None else protocol.images.background)
     metrics |= picture_metrics(blank, truth, lpips=lpips, device=case.device)
-    return Measured(metrics, pictures=blank)
+    return Measured(metrics, pictures=blank, truth_pictures=truth)
 
 
 def picture_metrics(
     result: Pictures, truth: Pictures, *, lpips: Lpips | None = None, device: str = "cpu"
 ) -> dict[str, float]:
-    """Means over the views. `psnr_object` looks only at pixels that either shows the object in."""
-    rows: dict[str, list[torch.Tensor]] = {}
+    """Means over the views."""
+    rows = picture_rows(result, truth, lpips=lpips, device=device)
+    return {name: float(values.double().nanmean()) for name, values in rows.items()}
+
+
+@torch.no_grad()
+def picture_rows(
+    result: Pictures, truth: Pictures, *, lpips: Lpips | None = None, device: str = "cpu"
+) -> dict[str, Tensor]:
+    """One value a view. `psnr_object` looks only at pixels that show the object in either picture."""
+    rows: dict[str, list[Tensor]] = {}
     for start in range(0, len(truth.rgb), VIEWS_AT_ONCE):
         chosen = slice(start, start + VIEWS_AT_ONCE)
         a, b = result[chosen].to(device), truth[chosen].to(device)
@@ -105,11 +117,10 @@ def picture_metrics(
             "mask_iou": mask_iou(a.coverage, b.coverage),
         }
         if lpips is not None:
-            with torch.no_grad():
-                values[lpips.label] = lpips(a.colours, b.colours)
+            values[lpips.label] = lpips(a.colours, b.colours)
         for name, value in values.items():
             rows.setdefault(name, []).append(value.cpu())
-    return {name: float(torch.cat(value).double().nanmean()) for name, value in rows.items()}
+    return {name: torch.cat(value) for name, value in rows.items()}
 
 
 def _checked(mesh: Mesh) -> Mesh:
@@ -170,14 +181,7 @@ def _pictures(result: Mesh, case: Case) -> Pictures | None:
         return Pictures.of(rig.views(result.to(case.device)), rig.background)
     if not case.protocol.official_views:
         return None
-    size = _truth_pictures(case).rgb.shape[-1]
-    return Pictures.of(render_mesh(result.to(case.device), case.camera(), size))
-
-
-def _truth_pictures(case: Case) -> Pictures:
-    truth = case.pictures()
-    assert truth is not None
-    return truth
+    return Pictures.of(render_mesh(result.to(case.device), case.camera(), case.official_size()))
 
 
 def _box_hint(result: Mesh, truth: Mesh) -> str:

@@ -27,29 +27,49 @@ class MissingMesh(InputError):
     """A folder of finished meshes lacks an object."""
 
 
-class System(ABC):
-    """What is measured. A subclass makes the mesh of one case (`mesh_of`).
+class Measurable:
+    """What every measured thing has.
 
-    `frame` world: the mesh stands as the truth does. `photo`: it stands as if the photograph had been taken from
-    azimuth 0 and elevation 0, and is turned by where it was taken from. `parallel`: copies may work in worker processes
-    (the system can be pickled and does not fill a GPU).
+    `parallel`: copies may work in worker processes (it can be pickled, and does not fill a GPU); others work in the
+    main process while the workers measure.
     """
 
     name: str = "system"
-    frame: Frame = "world"
+    device: str = "cpu"
     parallel: bool = False
+
+    def fingerprint(self, case: Case) -> str:
+        """What the result depends on, besides the case: a stored result is used again while this stays the same."""
+        return self.name
+
+
+class System(Measurable, ABC):
+    """What makes meshes. A subclass makes the mesh of one case (`mesh_of`).
+
+    `frame` world: the mesh stands as the truth does. `photo`: it stands as if the photograph had been taken from
+    azimuth 0 and elevation 0, and is turned by where it was taken from.
+    """
+
+    frame: Frame = "world"
 
     @abstractmethod
     def mesh_of(self, case: Case) -> Mesh:
         """The result for `case.photo()` or `case.given_views()`; any InfiniteMeshError counts as a failure."""
 
     def meshes_of(self, cases: Sequence[Case]) -> list[Mesh]:
-        """Several at once, for systems that are faster so; one error fails all, and each is then tried alone."""
+        """Several at once, for systems that are faster so; when it fails, each case is tried alone."""
         return [self.mesh_of(case) for case in cases]
 
-    def fingerprint(self, case: Case) -> str:
-        """What the result depends on, besides the case: a stored result is used again while this stays the same."""
-        return self.name
+
+class ViewSystem(Measurable, ABC):
+    """What makes views. A subclass makes them for one case (`views_of`)."""
+
+    @abstractmethod
+    def views_of(self, case: Case) -> ViewSet:
+        """Views for `case.photo()` or `case.given_views()`: those that the protocol compares, and others if you like.
+
+        Orthographic, in the photograph's world; with a photograph, the framed front view itself must be among them.
+        """
 
 
 class FinishedMeshes(System):
@@ -64,14 +84,18 @@ class FinishedMeshes(System):
         self.name = name or self.folder.name
 
     def mesh_of(self, case: Case) -> Mesh:
+        return Mesh.load(self.file_of(case))
+
+    def file_of(self, case: Case) -> Path:
+        """It is measured where it lies."""
         path = self._path(case)
         if path is None:
             raise MissingMesh(f"{self.folder} has no mesh called {case.name} ({', '.join(SUFFIXES)})")
-        return Mesh.load(path)
+        return path
 
     def fingerprint(self, case: Case) -> str:
         path = self._path(case)
-        return f"{self.name} {self.frame} {'missing' if path is None else sha256_of(path)}"
+        return f"finished {self.frame} {'missing' if path is None else sha256_of(path)}"
 
     def _path(self, case: Case) -> Path | None:
         found = [self.folder / f"{case.name}{suffix}" for suffix in SUFFIXES]
@@ -99,7 +123,7 @@ class ReconstructionSystem(System):
 class PipelineSystem(System):
     """A whole pipeline by preset name, folder or hub id, with settings changed (`overrides.apply_overrides`).
 
-    Protocols that hand out posed views measure its back half: reconstruction, surface, texturing.
+    Protocols that hand out posed views and no photograph measure its back half: reconstruction, surface, texturing.
     """
 
     frame = "photo"
@@ -122,33 +146,24 @@ class PipelineSystem(System):
     def pipeline(self) -> "InfiniteMeshPipeline":
         from infinitemesh.pipeline import InfiniteMeshPipeline
 
-        return apply_overrides(InfiniteMeshPipeline.from_pretrained(self.source), self.overrides).to(self.device)
+        built = InfiniteMeshPipeline.from_pretrained(self.source, device=self.device)
+        return apply_overrides(built, self.overrides)
 
     def mesh_of(self, case: Case) -> Mesh:
         return self.meshes_of([case])[0]
 
     def meshes_of(self, cases: Sequence[Case]) -> list[Mesh]:
-        if cases[0].protocol.given is not None:
-            return [self._from_views(case.given_views()) for case in cases]
-        made = self.pipeline([case.photo() for case in cases], seed=self.seed)
-        return [mesh.to("cpu") for mesh in made]
+        if cases[0].protocol.given is not None and cases[0].protocol.photo is None:
+            return [self.pipeline.views_to_mesh(case.given_views(), seed=self.seed) for case in cases]
+        return [trace.mesh for trace in self.pipeline.trace_batch([case.photo() for case in cases], self.seed)]
 
     def fingerprint(self, case: Case) -> str:
-        weights = sorted(Path(self.source).rglob("*")) if Path(self.source).is_dir() else []
-        hashes = [sha256_of(path) for path in weights if path.is_file()]
-        from infinitemesh import __version__
-
-        values = [self.source, __version__, self.overrides, self.seed, hashes]
-        return hashlib.sha256(json.dumps(values, default=str).encode()).hexdigest()
+        values = [self.pipeline.weights, self.pipeline.provenance()["version"], self.overrides, self.seed]
+        return hashlib.sha256(json.dumps(values, default=str, sort_keys=True).encode()).hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
         """Workers load the pipeline themselves."""
         return {key: value for key, value in self.__dict__.items() if key != "pipeline"}
-
-    def _from_views(self, views: ViewSet) -> Mesh:
-        views = views.to(self.device)
-        triplane = self.pipeline.reconstruction(views)
-        return self.pipeline.texturing(self.pipeline.surface(triplane), triplane, views).to("cpu")
 
 
 def in_world(mesh: Mesh, case: Case, frame: Frame) -> Mesh:

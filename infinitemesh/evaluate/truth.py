@@ -205,6 +205,13 @@ class Case:
         fov_deg = float(np.rad2deg(2 * np.arctan(size / 2 / focal)))
         return Camera.orbit(azimuths, elevations, projection="perspective", fov_deg=fov_deg, distance=distances[0])
 
+    def official_size(self) -> int:
+        """Of the official views, in pixels."""
+        from PIL import Image
+
+        with Image.open(self._official_files()[0]) as image:
+            return image.width
+
     def _official_files(self) -> list[Path]:
         folder = self.truth.path.parent / "renders" / self.name
         files = sorted(folder.glob("*.webp")) + sorted(folder.glob("*.png"))

@@ -1,0 +1,193 @@
+"""The work on some objects of one evaluation: make, measure, keep the record. Runs here, in a worker, or elsewhere."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from infinitemesh.errors import InfiniteMeshError, InputError
+from infinitemesh.evaluate.cost import measured_cost
+from infinitemesh.evaluate.lpips import Lpips, LpipsNet, load_lpips
+from infinitemesh.evaluate.measure import Measured, measure_failure, measure_mesh
+from infinitemesh.evaluate.measure_views import load_views, measure_no_views, measure_views, save_views
+from infinitemesh.evaluate.pictures import save_strip
+from infinitemesh.evaluate.records import Failure, Record, record_key, write_record
+from infinitemesh.evaluate.systems import FinishedMeshes, Frame, Measurable, System, ViewSystem, in_world
+from infinitemesh.evaluate.truth import Case
+from infinitemesh.types import Mesh, ViewSet
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a protocol is run. Only `lpips` and `seed` change what is measured, and a result names both."""
+
+    workers: int = 1
+    batch_size: int = 1  # objects that a system makes at once
+    cache: Path | None = None  # of the truth's samples, occupancy and pictures
+    lpips: LpipsNet | None = None
+    lpips_weights: Path | None = None
+    device: str = "cpu"  # of renderings and LPIPS
+    seed: int = 0
+    resume: bool = True
+
+    def __post_init__(self) -> None:
+        if self.workers < 1 or self.batch_size < 1:
+            raise InputError(f"workers and batch size start at 1, got {self.workers} and {self.batch_size}")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One object to do, and the key of everything that its record depends on."""
+
+    case: Case
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What a system made of one object: a file, or a failure."""
+
+    path: Path | None = None
+    failure: Failure | None = None
+    frame: Frame = "world"
+    seconds: float = 0.0
+    peak_mib: float = 0.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One system, where its results go, and how they are measured; `system` None can only measure."""
+
+    system: Measurable | None
+    out: Path
+    options: RunOptions
+
+    def key(self, case: Case) -> str:
+        assert self.system is not None
+        weights = self.options.lpips_weights
+        lpips = [str(self.options.lpips), "" if weights is None else weights.name]
+        parts = [case.protocol.sha256, case.truth.sha256, self.system.fingerprint(case), str(case.seed), *lpips]
+        return record_key([case.name, *parts])
+
+    def make_and_measure(self, tasks: Sequence[Task]) -> list[Record]:
+        assert self.system is not None
+        if not self.system.parallel:
+            return self.measure(tasks, self.make(tasks))
+        with one_thread():
+            made = self.make(tasks)
+        return self.measure(tasks, made)
+
+    def make(self, tasks: Sequence[Task]) -> list[Made]:
+        """The system's results on disk. Where a batch fails, each of its objects is tried alone."""
+        system = self.system
+        assert system is not None
+        if isinstance(system, FinishedMeshes):
+            return [_found(system, task.case) for task in tasks]
+        frame: Frame = system.frame if isinstance(system, System) else "world"
+        cases = [task.case for task in tasks]
+        with measured_cost(system.device) as cost:
+            try:
+                results = _results(system, cases)
+            except Exception as error:  # a system's own code: whatever it raises is a failure to report
+                if len(tasks) > 1:
+                    return [self.make([task])[0] for task in tasks]
+                log.info("%s: %s", cases[0].name, error)
+                return [Made(failure=Failure.of(error))]
+        share = cost.seconds / len(cases)
+        return [
+            Made(path=self._stored(case, result), frame=frame, seconds=share, peak_mib=cost.peak_mib)
+            for case, result in zip(cases, results, strict=True)
+        ]
+
+    def measure(self, tasks: Sequence[Task], made: Sequence[Made]) -> list[Record]:
+        with one_thread():
+            return [self._measured(task, one) for task, one in zip(tasks, made, strict=True)]
+
+    def _measured(self, task: Task, made: Made) -> Record:
+        measured, failure = self._scores(task.case, made)
+        record = Record(
+            object=task.case.name,
+            key=task.key,
+            metrics=measured.metrics,
+            per_view=measured.per_view,
+            failure=failure,
+            notes=measured.notes,
+            health=measured.health,
+            alignment=measured.alignment,
+            seconds=made.seconds,
+            peak_mib=made.peak_mib,
+        )
+        save_strip(self.out / "pictures" / f"{task.case.name}.png", task.case, measured)
+        write_record(self.out, record)
+        return record
+
+    def _scores(self, case: Case, made: Made) -> tuple[Measured, Failure | None]:
+        lpips = _lpips(self.options)
+        try:
+            _ = case.mesh
+        except InfiniteMeshError as error:
+            return Measured({}), Failure(kind="truth", message=str(error))
+        if made.path is None:
+            return _scores_of_nothing(case, lpips), made.failure
+        try:
+            if case.protocol.views is not None:
+                return measure_views(load_views(made.path), case, lpips=lpips), None
+            return measure_mesh(in_world(Mesh.load(made.path), case, made.frame), case, lpips=lpips), None
+        except Exception as error:  # one object's error must not end the evaluation of the others
+            log.info("%s: %s", case.name, error)
+            return _scores_of_nothing(case, lpips), Failure.of(error)
+
+    def _stored(self, case: Case, result: Mesh | ViewSet) -> Path:
+        folder = self.out / "made"
+        if isinstance(result, ViewSet):
+            return save_views(result, folder / f"{case.name}.npz")
+        if not len(result.faces):  # no mesh format holds nothing: the failure is found when it is measured
+            (folder / f"{case.name}.obj").write_text("# no faces\n")
+            return folder / f"{case.name}.obj"
+        return result.save(folder / f"{case.name}.glb", overwrite=True)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums in torch depend on the number of threads; results should not."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _results(system: Measurable, cases: Sequence[Case]) -> Sequence[Mesh | ViewSet]:
+    if isinstance(system, System):
+        return system.meshes_of(cases)
+    assert isinstance(system, ViewSystem)
+    return [system.views_of(case) for case in cases]
+
+
+def _found(system: FinishedMeshes, case: Case) -> Made:
+    try:
+        return Made(path=system.file_of(case), frame=system.frame)
+    except InfiniteMeshError as error:
+        return Made(failure=Failure.of(error))
+
+
+def _scores_of_nothing(case: Case, lpips: Lpips | None) -> Measured:
+    return (
+        measure_no_views(case, lpips=lpips) if case.protocol.views is not None else measure_failure(case, lpips=lpips)
+    )
+
+
+def _lpips(options: RunOptions) -> Lpips | None:
+    return None if options.lpips is None else _loaded(options.lpips, options.lpips_weights, options.device)
+
+
+@lru_cache(maxsize=2)
+def _loaded(net: LpipsNet, weights: Path | None, device: str) -> Lpips:
+    return load_lpips(net, weights=weights).to(device)

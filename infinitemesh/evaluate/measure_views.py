@@ -1,0 +1,145 @@
+"""Generated views against the truth's, view by view: the front half's quality.
+
+A photograph does not say how large its object is or where its middle is, so a system's world differs from the truth's
+by a scale and a shift. `front_box` takes both from the one thing that the photograph shows: the outline of the front.
+"""
+
+import secrets
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from infinitemesh.errors import CheckpointError, GenerationError, InputError
+from infinitemesh.evaluate.consistency import silhouette_coherence
+from infinitemesh.evaluate.lpips import Lpips
+from infinitemesh.evaluate.measure import Measured, picture_rows
+from infinitemesh.evaluate.protocol import ViewRule
+from infinitemesh.evaluate.rigs import Pictures, Rig
+from infinitemesh.evaluate.truth import Case
+from infinitemesh.types import Camera, Mesh, ViewSet
+
+SAME_POSE_DEG = 0.5
+FRONT_SIZE = 512  # of the silhouette that the truth's frame is read from
+
+
+def measure_views(views: ViewSet, case: Case, *, lpips: Lpips | None = None) -> Measured:
+    """The compared views of `views` against the truth from the same cameras; GenerationError where one is missing."""
+    rule = case.protocol.views
+    assert rule is not None
+    chosen = views[[_index(views.camera, azimuth) for azimuth in rule.azimuths_deg]]
+    if chosen.size != rule.size:
+        from infinitemesh.stages.view_sets import same_size
+
+        chosen = same_size(chosen, rule.size)
+    truth = _truth(views, case, rule)
+    result = Pictures.of(chosen)
+    rows = picture_rows(result, truth, lpips=lpips, device=case.device)
+    per_view = [
+        {"azimuth_deg": azimuth, **{name: float(values[k]) for name, values in rows.items()}}
+        for k, azimuth in enumerate(rule.azimuths_deg)
+    ]
+    metrics = {name: float(values.double().nanmean()) for name, values in rows.items()}
+    metrics["silhouette_coherence"] = silhouette_coherence(views)
+    return Measured(metrics, per_view=per_view, pictures=result, truth_pictures=truth)
+
+
+def measure_no_views(case: Case, *, lpips: Lpips | None = None) -> Measured:
+    """What a system scores that made nothing: empty pictures, against the truth as it stands."""
+    rule = case.protocol.views
+    assert rule is not None
+    truth = Pictures.of(case.true_views(_rig(rule)))
+    rows = picture_rows(truth.blank(), truth, lpips=lpips, device=case.device)
+    metrics = {name: float(values.double().nanmean()) for name, values in rows.items()}
+    return Measured({**metrics, "silhouette_coherence": 0.0}, pictures=truth.blank(), truth_pictures=truth)
+
+
+def save_views(views: ViewSet, path: Path) -> Path:
+    """Views as 8-bit arrays with their cameras, whole or not at all."""
+    pictures = Pictures.straight(views)
+    arrays = {
+        "rgb": pictures.rgb.numpy(),
+        "alpha": pictures.alpha.numpy(),
+        "cam_from_world": views.camera.cam_from_world.cpu().numpy(),
+        "intrinsics": views.camera.intrinsics.cpu().numpy(),
+        "projection": np.array(views.camera.projection),
+        "is_main": views.is_main.cpu().numpy(),
+    }
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(6)}.npz")
+    try:
+        np.savez_compressed(temporary, **arrays)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def load_views(path: Path) -> ViewSet:
+    try:
+        with np.load(path) as stored:
+            arrays = {name: stored[name] for name in stored}
+        camera = Camera(
+            torch.from_numpy(arrays["cam_from_world"]),
+            torch.from_numpy(arrays["intrinsics"]),
+            "perspective" if str(arrays["projection"]) == "perspective" else "orthographic",
+        )
+        pictures = Pictures(torch.from_numpy(arrays["rgb"]), torch.from_numpy(arrays["alpha"]))
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} holds no views: {error!r}") from error
+    return ViewSet(pictures.colours, pictures.coverage, camera, torch.from_numpy(arrays["is_main"]))
+
+
+def place_by_front(truth: Mesh, front: ViewSet) -> Mesh:
+    """The truth scaled and shifted so that its orthographic front view fills the same box as the one view `front`."""
+    rig = Rig(size=FRONT_SIZE)
+    target = _box(front.alpha[0, 0])
+    for _ in range(2):  # the second round takes out the rounding of the first
+        box = _box(rig.views(truth).alpha[0, 0])
+        scale = (target[2:] - target[:2]).max() / (box[2:] - box[:2]).max()
+        middle, target_middle = (box[:2] + box[2:]) / 2, (target[:2] + target[2:]) / 2
+        span = 1 / float(rig.camera.intrinsics[0, 0, 0])
+        right, down = (target_middle - 0.5) * span - (middle - 0.5) * span * scale
+        shift = torch.tensor([float(right), -float(down), 0.0])
+        truth = replace(truth, vertices=truth.vertices * scale + shift)
+    return truth
+
+
+def _truth(views: ViewSet, case: Case, rule: ViewRule) -> Pictures:
+    if rule.frame == "exact":
+        return Pictures.of(case.true_views(_rig(rule)))
+    front = views[[_index(views.camera, 0.0)]]
+    placed = place_by_front(case.mesh, front)
+    return Pictures.of(_rig(rule).views(placed.to(case.device)).to("cpu"))
+
+
+def _rig(rule: ViewRule) -> Rig:
+    return Rig(azimuths_deg=rule.azimuths_deg, size=rule.size, supersample=2)
+
+
+def _index(camera: Camera, azimuth_deg: float) -> int:
+    """The level orthographic view at an azimuth."""
+    if camera.projection != "orthographic":
+        raise InputError("the compared views are orthographic, the system's are perspective")
+    turned = (camera.azimuth_deg - azimuth_deg + 180) % 360 - 180
+    away = turned.abs() + camera.elevation_deg.abs()
+    best = int(away.argmin())
+    if float(away[best]) > SAME_POSE_DEG:
+        have = ", ".join(f"{a:.0f}" for a in sorted(camera.azimuth_deg.tolist()))
+        raise GenerationError(f"no view at azimuth {azimuth_deg:g}, elevation 0; the system made azimuths {have}")
+    return best
+
+
+def _box(alpha: torch.Tensor) -> torch.Tensor:
+    """left, top, right, bottom of what is covered, in image widths, to a fraction of a pixel."""
+    columns, rows = alpha.amax(0), alpha.amax(1)
+    if float(columns.max()) < 0.5:
+        raise GenerationError("the front view shows no object")
+    edges = [_first(columns), _first(rows), 1 - _first(columns.flip(0)), 1 - _first(rows.flip(0))]
+    return torch.tensor(edges)
+
+
+def _first(profile: torch.Tensor) -> float:
+    """Where coverage begins: the first covered pixel counts by its coverage."""
+    index = int((profile > 0.02).nonzero()[0, 0])
+    return (index + 1 - float(profile[index])) / len(profile)

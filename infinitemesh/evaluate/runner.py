@@ -1,0 +1,118 @@
+"""Runs a protocol: makes every object's result, measures it, and writes a folder that says all of it.
+
+    out/
+      objects/NAME.json    one record an object: written when it is done, used again while nothing it depends on changed
+      made/NAME.glb|.npz   what the system made: a mesh, or views (finished meshes are measured where they lie)
+      pictures/NAME.png    truth above, result below
+      result.json, objects.csv, table.md, table.tex, sheet.png
+
+Measuring is single-threaded, and so are systems that may be copied into workers: their number changes no result.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+from infinitemesh.errors import InputError
+from infinitemesh.evaluate.jobs import Job, RunOptions, Task
+from infinitemesh.evaluate.protocol import Protocol, load_protocol
+from infinitemesh.evaluate.records import Record, read_record
+from infinitemesh.evaluate.results import Result, write_result
+from infinitemesh.evaluate.synthetic import write_synthetic
+from infinitemesh.evaluate.systems import Measurable, System, ViewSystem
+from infinitemesh.evaluate.truth import Case, TruthCache, list_truth
+from infinitemesh.stages.base import OnProgress, silent
+
+log = logging.getLogger(__name__)
+
+
+def run_protocol(
+    protocol: Protocol | str | Path,
+    system: System | ViewSystem,
+    data: str | Path | None,
+    out: str | Path,
+    *,
+    objects: Sequence[str] | None = None,
+    options: RunOptions = RunOptions(),
+    on_progress: OnProgress = silent,
+) -> Result:
+    """Measures `system` on the objects of the folder `data` and writes the folder `out`.
+
+    `objects` asks for some of them by name, and the result says so. Raises InputError for a protocol, folder or name
+    that does not exist; an object that goes wrong is a failure in the result, never an error here.
+    """
+    protocol = protocol if isinstance(protocol, Protocol) else load_protocol(protocol)
+    check_kind(protocol, system)
+    out = prepare(out)
+    cases = find_cases(protocol, data, out, objects, options)
+    done: dict[str, Record] = {}
+    for record in run_cases(Job(system, out, options), cases):
+        done[record.object] = record
+        on_progress("evaluate", len(done), len(cases))
+    result = Result.of(protocol, system.name, [done[case.name] for case in cases], options)
+    write_result(result, out)
+    return result
+
+
+def check_kind(protocol: Protocol, system: Measurable) -> None:
+    makes_views = isinstance(system, ViewSystem)
+    if (protocol.views is not None) != makes_views:
+        needed, given = ("views", "meshes") if protocol.views is not None else ("meshes", "views")
+        raise InputError(f"{protocol.label} measures {needed}, but {system.name} makes {given}")
+
+
+def prepare(out: str | Path) -> Path:
+    out = Path(out)
+    for folder in ("objects", "made", "pictures"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def find_cases(
+    protocol: Protocol, data: str | Path | None, out: Path, objects: Sequence[str] | None, options: RunOptions
+) -> list[Case]:
+    if protocol.source == "synthetic":
+        data = write_synthetic(out / "truth")
+    if data is None:
+        raise InputError(f"{protocol.label} needs a folder of true meshes")
+    cache = TruthCache(options.cache)
+    truth = list_truth(data, objects or protocol.objects)
+    return [Case(item, protocol, cache, options.device, options.seed) for item in truth]
+
+
+def run_cases(job: Job, cases: Sequence[Case]) -> Iterator[Record]:
+    """Records as they are finished; stored ones, where nothing changed, come first."""
+    tasks = []
+    for case in cases:
+        key = job.key(case)
+        record = read_record(job.out, case.name, key) if job.options.resume else None
+        if record is None:
+            tasks.append(Task(case, key))
+        else:
+            yield record
+    size = job.options.batch_size
+    groups = [tasks[first : first + size] for first in range(0, len(tasks), size)]
+    if job.options.workers == 1 or not tasks:
+        for group in groups:
+            yield from job.make_and_measure(group)
+        return
+    with ProcessPoolExecutor(min(job.options.workers, len(tasks)), mp_context=get_context("spawn")) as pool:
+        if job.system.parallel:
+            futures = [pool.submit(job.make_and_measure, [_light(task) for task in group]) for group in groups]
+        else:
+            measuring = replace(job, system=None)  # the system stays here, the workers measure
+            futures = [
+                pool.submit(measuring.measure, [_light(task)], [made])
+                for group in groups
+                for task, made in zip(group, job.make(group), strict=True)
+            ]
+        for future in as_completed(futures):
+            yield from future.result()
+
+
+def _light(task: Task) -> Task:
+    """Without what the case has loaded: it crosses to another process."""
+    return Task(replace(task.case), task.key)

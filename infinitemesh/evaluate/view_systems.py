@@ -1,0 +1,117 @@
+"""Finished ways to measure the front half: one stage alone, a pipeline's views, and the baselines they must beat.
+
+mainviews, orbit12   a photograph is given        `PipelineViews`, `MainViewsAlone(stage)`
+ivi                  the true main views          `InterpolationAlone(stage)`
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from infinitemesh.evaluate.systems import PipelineSystem, ViewSystem
+from infinitemesh.evaluate.truth import Case
+from infinitemesh.stages.main_views import MainViews, MirrorMainViews
+from infinitemesh.stages.view_interpolation import NearestView, ViewInterpolation, WarpInterpolation
+from infinitemesh.stages.view_sets import join_views
+from infinitemesh.types import Camera, ViewSet
+
+if TYPE_CHECKING:
+    from infinitemesh.pipeline import InfiniteMeshPipeline
+
+
+class CopyFront(MainViews):
+    """The front view again from every side: what any network must beat on right and left."""
+
+    def generate(self, front: ViewSet, cameras: Camera, *, seed: int) -> ViewSet:
+        return join_views([front] * len(cameras))
+
+
+class InterpolationAlone(ViewSystem):
+    """One interpolation stage, given the true main views."""
+
+    def __init__(self, stage: ViewInterpolation, *, name: str, version: str = "", seed: int = 0) -> None:
+        self.stage, self.name, self.version, self.seed = stage, name, version, seed
+
+    def views_of(self, case: Case) -> ViewSet:
+        return self.stage(case.given_views(), seed=self.seed)
+
+    def fingerprint(self, case: Case) -> str:
+        return f"{self.name} {self.version} {self.seed}"
+
+
+class MainViewsAlone(ViewSystem):
+    """One main-view stage, given the true orthographic front view: framing and matting are left out."""
+
+    def __init__(self, stage: MainViews, *, name: str, version: str = "", seed: int = 0, size: int = 256) -> None:
+        self.stage, self.name, self.version, self.seed, self.size = stage, name, version, seed, size
+
+    def views_of(self, case: Case) -> ViewSet:
+        from infinitemesh.evaluate.rigs import Rig
+
+        front = case.true_views(Rig(size=self.size, supersample=2))
+        return self.stage(front, seed=self.seed)
+
+    def fingerprint(self, case: Case) -> str:
+        return f"{self.name} {self.version} {self.seed} {self.size}"
+
+
+class PipelineViews(ViewSystem):
+    """The views that a whole pipeline makes of the photograph, or its interpolation of given true main views."""
+
+    def __init__(
+        self,
+        pipeline: str = "small",
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        device: str = "cpu",
+        seed: int = 0,
+        name: str | None = None,
+    ) -> None:
+        self.whole = PipelineSystem(pipeline, overrides, device=device, seed=seed, name=name)
+        self.name, self.device, self.seed = self.whole.name, device, seed
+        self.parallel = self.whole.parallel
+
+    @cached_property
+    def pipeline(self) -> "InfiniteMeshPipeline":
+        return self.whole.pipeline
+
+    @torch.no_grad()
+    def views_of(self, case: Case) -> ViewSet:
+        if case.protocol.given is not None:
+            given = case.given_views().to(self.device)
+            return self.pipeline.view_interpolation(given, seed=self.seed).to("cpu")
+        return self.pipeline.trace(case.photo(), seed=self.seed).views.to("cpu")
+
+    def fingerprint(self, case: Case) -> str:
+        return self.whole.fingerprint(case)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "pipeline"}
+
+
+def baselines(protocol: str) -> list[ViewSystem]:
+    """The ways without a network that a protocol's front half is compared with."""
+    if protocol == "ivi":
+        stages = {"nearest view": NearestView(), "warp": WarpInterpolation()}
+        return [InterpolationAlone(stage, name=name) for name, stage in stages.items()]
+    if protocol == "mainviews":
+        return [
+            MainViewsAlone(CopyFront(), name="copy front"),
+            MainViewsAlone(MirrorMainViews(), name="mirror front (back)"),
+        ]
+    if protocol == "orbit12":
+        return [RingBaseline("mirrored front, warp")]
+    return []
+
+
+class RingBaseline(ViewSystem):
+    """Mirrored front as main views, warped in between: a whole orbit without a network."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def views_of(self, case: Case) -> ViewSet:
+        main = MainViewsAlone(MirrorMainViews(), name=self.name).views_of(case)
+        return WarpInterpolation()(main)
