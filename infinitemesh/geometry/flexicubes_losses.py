@@ -40,8 +40,7 @@ def deviation(
 
     The loss is the mean of the terms (FlexiCubes, Eq. 8).
     """
-    offset = torch.where(belongs[..., None], crossings - duals[:, None], 1)  # a norm has no gradient at 0
-    distance = torch.linalg.norm(offset, dim=-1) * belongs
+    distance = torch.linalg.norm(crossings - duals[:, None], dim=-1) * belongs
     mean = distance.sum(dim=1, keepdim=True) / belongs.sum(dim=1, keepdim=True)
     return (distance - mean).abs()[belongs]
 

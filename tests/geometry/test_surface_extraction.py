@@ -71,8 +71,20 @@ def test_chunks_change_nothing(chunk):
     assert_same(extract_surface(Formula(torus), 8, chunk=chunk), extract_surface(Formula(torus), 8))
 
 
+def needle(points):
+    """A ball with a needle that runs between the coarse points; away from both the field is flat."""
+    x, y, z = points.unbind(-1)
+    thin = torch.maximum(torch.hypot(y - 1 / 9, z - 1 / 9) - 1 / 24, x.abs() - 0.8)
+    return torch.tanh(40 * torch.minimum(points.norm(dim=-1) - 0.4, thin))
+
+
+def slab(points):
+    """Inside up to the grid's border, where it is steep nowhere."""
+    return (20 * (points[:, 0] + 0.2)).clamp(-2, 2) + 0.2 * torch.sin(9 * points).sum(-1)
+
+
 @pytest.mark.parametrize("stride", [2, 4, 8])
-@pytest.mark.parametrize("shape", [ball, torus, two_pieces, lambda p: torch.sin(4 * p).prod(-1) + 0.1])
+@pytest.mark.parametrize("shape", [ball, torus, two_pieces, needle, slab, lambda p: torch.sin(4 * p).prod(-1) + 0.1])
 def test_coarse_to_fine_gives_the_full_grid_s_mesh(shape, stride):
     full, fast = Formula(shape), Formula(shape)
     expected = extract_surface(full, 32, 0.9)
