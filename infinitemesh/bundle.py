@@ -6,9 +6,8 @@ plain value, a network, or another part. Classes come from the closed registries
 
 import inspect
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +19,7 @@ from torch import nn
 from infinitemesh.errors import CheckpointError, InputError
 from infinitemesh.files import atomic_folder, write_json
 from infinitemesh.hub import load_network, save_network, sha256_of
+from infinitemesh.messages import nearest
 
 Part = TypeVar("Part")
 
@@ -90,12 +90,6 @@ def rebuilt(part: Part, **changes: Any) -> Part:
         if name not in have:
             raise InputError(f"{type(part).__name__} has no setting `{name}`{nearest(name, have)}")
     return type(part)(**{**have, **changes})
-
-
-def nearest(name: str, known: Collection[str]) -> str:
-    """For the end of a message: the closest known name, or all of them."""
-    close = get_close_matches(name, list(known), n=1)
-    return f". Did you mean `{close[0]}`?" if close else f"; known are {', '.join(known) or 'none'}"
 
 
 @dataclass
@@ -200,7 +194,7 @@ class Bundle:
             return tuple(self._built(item, where) for item in value)
         if not isinstance(value, dict):
             return value
-        if "network" in value:
+        if "class" not in value and "network" in value:
             network = self._network(_plain_name(value["network"]))
             return network if "module" not in value else _submodule(network, value["module"], where)
         name = value.get("class")
@@ -246,7 +240,7 @@ def _named_networks(value: Any) -> list[str]:
         return [name for item in value for name in _named_networks(item)]
     if not isinstance(value, dict):
         return []
-    if "network" in value:
+    if "class" not in value and "network" in value:
         return [value["network"]]
     return [name for item in value.values() for name in _named_networks(item)]
 

@@ -52,7 +52,7 @@ class CoarseRenderer(nn.Module):
     def render(self, triplane: Triplane, cameras: Camera, size: int) -> ViewSet:
         """The field's zero level, unlit."""
         decoders = self.network.decoders
-        planes = triplane.planes[None].to(self.network.dtype)
+        planes = triplane.planes[None].to(next(decoders.parameters()).dtype)
 
         def ask(question, points):
             return torch.cat(

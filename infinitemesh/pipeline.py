@@ -1,0 +1,439 @@
+"""One photograph in, one textured mesh out: the six stages in a row, and everything in between on request.
+
+photo ─▶ Foreground ─▶ MainViews ─▶ ViewInterpolation ─▶ Reconstruction ─▶ Surface ─▶ Texturing ─▶ Mesh
+         1 view        4 views      4 + 4·n views        triplane          triangles  colour
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from diffusers import ModelMixin
+from torch import nn
+
+from infinitemesh import __version__
+from infinitemesh.bundle import Bundle, Describer, arguments, parameters, rebuilt, save_bundle
+from infinitemesh.errors import CheckpointError, GenerationError, InfiniteMeshError, InputError
+from infinitemesh.hub import resolve
+from infinitemesh.messages import nearest
+from infinitemesh.stages.base import OnProgress, silent
+from infinitemesh.stages.foreground import Foreground
+from infinitemesh.stages.main_views import MainViews
+from infinitemesh.stages.reconstruction import Reconstruction, TriplaneReconstruction
+from infinitemesh.stages.surface import Surface
+from infinitemesh.stages.texturing import Texturing, VertexColour
+from infinitemesh.stages.trajectories import Trajectory
+from infinitemesh.stages.view_interpolation import ViewInterpolation
+from infinitemesh.stages.view_sets import check_views
+from infinitemesh.types import Mesh, Triplane, ViewSet
+
+STAGES = ("foreground", "main_views", "view_interpolation", "reconstruction", "surface", "texturing")
+FRONT_HALF = STAGES[:3]  # what only a photograph needs
+Photo = Any  # a path, bytes, PIL image, array or tensor: what `images.load_image` takes
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Everything that a run made, in order. What a run from given views skipped is None."""
+
+    foreground: ViewSet | None
+    main_views: ViewSet | None
+    views: ViewSet
+    triplane: Triplane
+    surface: Mesh  # before it got its colours
+    mesh: Mesh
+    seconds: Mapping[str, float]  # a stage; of a batch, an object's share
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Writes the views with cameras.json, contact sheets, normals, both meshes and a turntable; all or nothing."""
+        from infinitemesh.trace_folder import save_trace
+
+        return save_trace(self, folder, overwrite=overwrite)
+
+
+class InfiniteMeshPipeline(nn.Module):
+    """Photographs to meshes. Every stage can be exchanged; a pipeline without its front half still takes views."""
+
+    def __init__(
+        self,
+        *,
+        foreground: Foreground | None = None,
+        main_views: MainViews | None = None,
+        view_interpolation: ViewInterpolation | None = None,
+        reconstruction: Reconstruction,
+        surface: Surface,
+        texturing: Texturing,
+        name: str = "custom",
+        weights: Mapping[str, str] | None = None,
+        absent: Mapping[str, str] | None = None,
+    ):
+        """`name` and `weights` (a hash a network) go into every mesh; `absent` says why a stage is None."""
+        super().__init__()
+        self.foreground, self.main_views, self.view_interpolation = foreground, main_views, view_interpolation
+        self.reconstruction, self.surface, self.texturing = reconstruction, surface, texturing
+        self.name, self.weights, self.absent = name, dict(weights or {}), dict(absent or {})
+        self._offload_to: torch.device | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path = "small",
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+        allow_download: bool = False,
+        **stages: nn.Module,
+    ) -> "InfiniteMeshPipeline":
+        """A bundled preset, a pipeline folder or a hub repository; `surface=...` and so on replace its stages.
+
+        A front-half stage whose weights are not there is left out, and missed only when a photograph comes.
+        """
+        _check_stage_names(stages)
+        bundle = Bundle.open(resolve(name_or_path, allow_download=allow_download))
+        _check_stage_names(bundle.stages, CheckpointError)
+        built, absent = dict(stages), {}
+        for stage in STAGES:
+            if stage in stages:
+                continue
+            missing = [] if stage not in bundle.stages else bundle.absent_networks(stage)
+            if stage in FRONT_HALF and (stage not in bundle.stages or missing):
+                why = f"weights {', '.join(missing)}" if missing else stage
+                absent[stage] = f"{bundle.folder.name} has no {why}"
+            elif stage not in bundle.stages:
+                raise CheckpointError(f"{bundle.folder} describes no stage {stage!r}; give one by keyword")
+            else:
+                built[stage] = bundle.build(stage)
+        pipeline = cls(**built, name=bundle.preset, weights=bundle.hashes(), absent=absent)
+        return pipeline.eval().to(device, dtype)
+
+    def save_pretrained(
+        self, folder: str | Path, *, dtype: torch.dtype | None = torch.float16, overwrite: bool = False
+    ) -> Path:
+        """Writes pipeline.json and one folder a network, floats as `dtype` (None: as they are)."""
+        stages = {name: stage for name in STAGES if (stage := getattr(self, name)) is not None}
+        return save_bundle(folder, stages, preset=self.name, dtype=dtype, overwrite=overwrite)
+
+    def forward(
+        self, image: Photo | Sequence[Photo], seed: int = 0, *, on_progress: OnProgress = silent
+    ) -> Mesh | list[Mesh]:
+        """The mesh of a photograph, or the meshes of several in one batch."""
+        if isinstance(image, list | tuple):
+            return [trace.mesh for trace in self.trace_batch(image, seed, on_progress=on_progress)]
+        return self.trace(image, seed, on_progress=on_progress).mesh
+
+    def trace(self, image: Photo, seed: int = 0, *, on_progress: OnProgress = silent) -> Trace:
+        """Every intermediate of one photograph. `on_progress(stage, step, total)` may raise to cancel."""
+        return self.trace_batch([image], seed, on_progress=on_progress)[0]
+
+    def trace_batch(self, images: Sequence[Photo], seed: int = 0, *, on_progress: OnProgress = silent) -> list[Trace]:
+        """Several photographs, each as it would come out alone with this seed; networks see all of them at once."""
+        for stage in FRONT_HALF:
+            if getattr(self, stage) is None:
+                raise CheckpointError(
+                    f"a photograph needs the stage {stage}: {self._why_absent(stage)}. "
+                    f"Pass {stage}=... to from_pretrained, or give views of the object (views_to_mesh)"
+                )
+        clock = _Clock(len(images))
+        fronts = []
+        with self._stage("foreground", clock) as foreground:
+            for number, image in enumerate(images):
+                on_progress("foreground", number, len(images))
+                fronts.append(_foreground(foreground, image, number, len(images)).to(self.device))
+            on_progress("foreground", len(images), len(images))
+        seeds = [seed] * len(images)
+        with self._stage("main_views", clock) as main_views:
+            mains = main_views.batch(fronts, seeds=seeds, on_progress=on_progress)
+        rings = self._interpolated(mains, seeds, clock, on_progress)
+        made = self._meshes(rings, clock, on_progress, {"seed": seed})
+        return [
+            Trace(front, main, ring, *rest, clock.seconds())
+            for front, main, ring, rest in zip(fronts, mains, rings, made, strict=True)
+        ]
+
+    def views_to_mesh(
+        self, views: ViewSet, *, interpolate: bool = False, seed: int = 0, on_progress: OnProgress = silent
+    ) -> Mesh:
+        """The back half alone: the mesh of at least two posed, cut-out views of one object.
+
+        `interpolate` fills the gaps between them first, as between generated main views.
+        """
+        return self.trace_views(views, interpolate=interpolate, seed=seed, on_progress=on_progress).mesh
+
+    def trace_views(
+        self, views: ViewSet, *, interpolate: bool = False, seed: int = 0, on_progress: OnProgress = silent
+    ) -> Trace:
+        """Every intermediate of `views_to_mesh`."""
+        ring = check_views(views, least=2).to(self.device)
+        clock = _Clock(1)
+        if interpolate:
+            if self.view_interpolation is None:
+                why = self._why_absent("view_interpolation")
+                raise CheckpointError(f"interpolate=True needs the stage view_interpolation: {why}")
+            ring = self._interpolated([ring], [seed], clock, on_progress)[0]
+        triplane, surface, mesh = self._meshes([ring], clock, on_progress, {"seed": seed})[0]
+        return Trace(None, views if interpolate else None, ring, triplane, surface, mesh, clock.seconds())
+
+    def _interpolated(
+        self, rings: Sequence[ViewSet], seeds: Sequence[int], clock: "_Clock", on_progress: OnProgress
+    ) -> list[ViewSet]:
+        with self._stage("view_interpolation", clock) as interpolation:
+            return interpolation.batch(rings, seeds=seeds, on_progress=on_progress)
+
+    def _meshes(
+        self, rings: Sequence[ViewSet], clock: "_Clock", on_progress: OnProgress, made_with: Mapping[str, Any]
+    ) -> list[tuple[Triplane, Mesh, Mesh]]:
+        with self._stage("reconstruction", clock) as reconstruction:
+            on_progress("reconstruction", 0, 1)
+            triplanes = _reconstructed(reconstruction, rings)
+            on_progress("reconstruction", 1, 1)
+        surfaces, meshes = [], []
+        with self._stage("surface", clock) as surface:
+            for number, triplane in enumerate(triplanes):
+                on_progress("surface", number, len(triplanes))
+                surfaces.append(_named(surface, number, len(triplanes), triplane))
+            on_progress("surface", len(triplanes), len(triplanes))
+        provenance = {"infinitemesh": self.provenance() | dict(made_with)}
+        with self._stage("texturing", clock) as texturing:
+            for number, parts in enumerate(zip(surfaces, triplanes, rings, strict=True)):
+                on_progress("texturing", number, len(rings))
+                mesh = _named(texturing, number, len(rings), *parts).to("cpu")
+                meshes.append(replace(mesh, metadata={**mesh.metadata, **provenance}))
+            on_progress("texturing", len(rings), len(rings))
+        return list(zip(triplanes, surfaces, meshes, strict=True))
+
+    def provenance(self) -> dict[str, Any]:
+        """Version, preset, weight hashes and settings: what a GLB says about how it was made."""
+        settings: dict[str, Any] = {}
+        describer = Describer()
+        for name in STAGES:
+            stage = getattr(self, name)
+            try:
+                settings[name] = describer.plain(stage)
+            except InputError:  # a user's own stage: its name is what can be said
+                settings[name] = {"class": type(stage).__name__}
+        return {"version": __version__, "preset": self.name, "weights": dict(self.weights), "stages": settings}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the stages run."""
+        if self._offload_to is not None:
+            return self._offload_to
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
+
+    def networks(self) -> list[ModelMixin]:
+        """Every network once."""
+        inner: set[int] = set()
+        found = [module for module in self.modules() if isinstance(module, ModelMixin)]
+        for network in found:
+            inner |= {id(m) for m in network.modules() if m is not network}
+        return [network for network in found if id(network) not in inner]
+
+    def to(  # pyright: ignore[reportIncompatibleMethodOverride]: the two forms that a pipeline needs
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> "InfiniteMeshPipeline":
+        """Moves all stages; casts the large networks, of views and reconstruction.
+
+        The matte and the field's decoders stay float32: signed distances of half precision show as steps.
+        """
+        if device is not None:
+            super().to(torch.device(device))
+        if dtype is not None:
+            for stage in (self.main_views, self.view_interpolation, self.reconstruction):
+                if stage is not None:
+                    stage.to(dtype)
+            for stage in (self.surface, self.texturing):
+                stage.float()
+        return self
+
+    def compile(self, **options: Any) -> "InfiniteMeshPipeline":  # pyright: ignore[reportIncompatibleMethodOverride]
+        """torch.compile for every network; the first run then takes minutes."""
+        for network in self.networks():
+            network.compile(**options)
+        return self
+
+    def enable_offload(self, device: torch.device | str = "cuda") -> "InfiniteMeshPipeline":
+        """Keeps weights on the CPU and only the running stage's on `device`: for small GPUs."""
+        self._offload_to = torch.device(device)
+        super().to(torch.device("cpu"))
+        return self
+
+    def with_stages(self, **stages: nn.Module | None) -> "InfiniteMeshPipeline":
+        """A pipeline with some stages exchanged (None: left out) and everything else shared."""
+        _check_stage_names(stages)
+        parts = {name: getattr(self, name) for name in STAGES} | stages
+        changed = type(self)(**parts, name=self.name, weights=self.weights, absent=self.absent)
+        changed._offload_to = self._offload_to
+        return changed.train(self.training)
+
+    def with_settings(
+        self,
+        *,
+        steps: int | None = None,
+        guidance: float | None = None,
+        sampler: str | None = None,
+        num_between: int | None = None,
+        trajectory: Trajectory | None = None,
+        levels: int | None = None,
+        faces: int | None = None,
+        grid: int | None = None,
+        texture_size: int | None = None,
+    ) -> "InfiniteMeshPipeline":
+        """A pipeline with some settings changed and the networks shared; None keeps a setting.
+
+        `steps`, `guidance` and `sampler` are those of every diffusion; `faces` bounds the mesh, `grid` is the
+        resolution it is extracted at; `texture_size` 0 colours vertices instead.
+        """
+        sampling = _given(steps=steps, guidance=guidance, sampler=sampler)
+        changes: dict[str, dict[str, Any]] = self._resampled(sampling) if sampling else defaultdict(dict)
+        changes["view_interpolation"] |= _given(num_between=num_between, trajectory=trajectory, levels=levels)
+        changes["surface"] |= _given(target_faces=faces, resolution=grid)
+        changes["texturing"] |= _given(texture_size=texture_size or None)
+        changed = {stage: rebuilt(self._present(stage), **values) for stage, values in changes.items() if values}
+        if texture_size == 0:
+            kept = {k: v for k, v in arguments(self.texturing).items() if k in parameters(VertexColour)}
+            changed["texturing"] = VertexColour(**kept)
+        return self.with_stages(**changed) if changed else self
+
+    def _resampled(self, sampling: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """The change of `sampling` in every stage that has one."""
+        stages = {name: getattr(self, name) for name in ("main_views", "view_interpolation")}
+        changes = defaultdict(dict)
+        for name, stage in stages.items():
+            if stage is not None and "sampling" in parameters(type(stage)):
+                changes[name]["sampling"] = replace(arguments(stage)["sampling"], **sampling)
+        if not changes:
+            raise InputError(f"{', '.join(sampling)}: no stage of this pipeline samples; leave these settings away")
+        return changes
+
+    def _why_absent(self, stage: str) -> str:
+        return self.absent.get(stage, "this pipeline was built without it")
+
+    def _present(self, stage: str) -> Any:
+        if getattr(self, stage) is None:
+            raise InputError(f"this pipeline has no {stage} whose settings could be changed")
+        return getattr(self, stage)
+
+    @contextmanager
+    def _stage(self, name: str, clock: "_Clock") -> Iterator[Any]:
+        """A stage while it runs: on its device, timed, with out-of-memory turned into advice."""
+        stage = getattr(self, name)
+        if self._offload_to is not None:
+            stage.to(self._offload_to)
+        try:
+            with clock.of(name, self.device):
+                yield stage
+        except torch.OutOfMemoryError as error:
+            raise GenerationError(f"{name} ran out of memory: {ADVICE[name]}, or enable_offload()") from error
+        finally:
+            if self._offload_to is not None:
+                stage.to("cpu")
+
+
+ADVICE = {
+    "foreground": "give a smaller photograph",
+    "main_views": "use dtype=torch.float16 or fewer photographs at once",
+    "view_interpolation": "use dtype=torch.float16, fewer views (num_between) or fewer photographs at once",
+    "reconstruction": "use dtype=torch.float16, fewer views (num_between) or fewer photographs at once",
+    "surface": "use a smaller grid",
+    "texturing": "use a smaller texture_size",
+}
+
+
+def image_to_mesh(
+    image: Photo,
+    *,
+    model: str | Path = "small",
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    on_progress: OnProgress = silent,
+    **settings: Any,
+) -> Mesh:
+    """The mesh of a photograph (a path or a PIL image). The pipeline is loaded once and kept.
+
+    `settings` are those of `InfiniteMeshPipeline.with_settings`: steps, guidance, num_between, trajectory, faces, ...
+    """
+    pipeline = _loaded(str(model), str(device), dtype).with_settings(**settings)
+    return pipeline.trace(image, seed, on_progress=on_progress).mesh
+
+
+def views_to_mesh(
+    views: ViewSet,
+    *,
+    model: str | Path = "small",
+    interpolate: bool = False,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    on_progress: OnProgress = silent,
+    **settings: Any,
+) -> Mesh:
+    """The mesh of posed, cut-out views of one object, such as `views_from_folder` reads. See `image_to_mesh`."""
+    pipeline = _loaded(str(model), str(device), dtype).with_settings(**settings)
+    return pipeline.views_to_mesh(views, interpolate=interpolate, seed=seed, on_progress=on_progress)
+
+
+@lru_cache(maxsize=2)
+def _loaded(model: str, device: str, dtype: torch.dtype | None) -> InfiniteMeshPipeline:
+    return InfiniteMeshPipeline.from_pretrained(model, device=device, dtype=dtype)
+
+
+def _given(**settings: Any) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+class _Clock:
+    """Seconds of every stage, shared out over the objects of a batch."""
+
+    def __init__(self, objects: int):
+        self.objects, self.spent = max(objects, 1), {}
+
+    @contextmanager
+    def of(self, stage: str, device: torch.device) -> Iterator[None]:
+        start = perf_counter()
+        yield
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        self.spent[stage] = perf_counter() - start
+
+    def seconds(self) -> dict[str, float]:
+        return {stage: round(total / self.objects, 4) for stage, total in self.spent.items()}
+
+
+def _foreground(stage: Foreground, image: Photo, number: int, total: int) -> ViewSet:
+    return _named(stage, number, total, image)
+
+
+def _named(stage: Callable[..., Any], number: int, total: int, *parts: Any) -> Any:
+    """The stage's answer; in a batch, an error says whose."""
+    try:
+        return stage(*parts)
+    except InfiniteMeshError as error:
+        if total == 1:
+            raise
+        raise type(error)(f"object {number + 1} of {total}: {error}") from error
+
+
+def _reconstructed(stage: Reconstruction, rings: Sequence[ViewSet]) -> list[Triplane]:
+    """Rings of one length and size share a call."""
+    if not isinstance(stage, TriplaneReconstruction):
+        return [stage(ring) for ring in rings]
+    alike = defaultdict(list)
+    for number, ring in enumerate(rings):
+        alike[len(ring), ring.size, ring.camera.projection].append(number)
+    made: dict[int, Triplane] = {}
+    for numbers in alike.values():
+        made |= dict(zip(numbers, stage.batch([rings[k] for k in numbers]), strict=True))
+    return [made[number] for number in range(len(rings))]
+
+
+def _check_stage_names(names: Mapping[str, Any], error: type[InfiniteMeshError] = InputError) -> None:
+    for name in names:
+        if name not in STAGES:
+            raise error(f"there is no stage `{name}`{nearest(name, STAGES)}")

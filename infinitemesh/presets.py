@@ -1,0 +1,49 @@
+"""Pipelines of named sizes with fresh, untrained networks: for tests, for timing, and as the start of training."""
+
+import torch
+from diffusers import ModelMixin
+
+from infinitemesh.errors import InputError
+from infinitemesh.models.autoencoder import ImageAutoencoder
+from infinitemesh.models.lrm import LargeReconstructionModel
+from infinitemesh.models.matting import U2NetP
+from infinitemesh.models.multiview_unet import MultiViewUNet
+from infinitemesh.models.schedulers import NoiseSchedule
+from infinitemesh.pipeline import InfiniteMeshPipeline
+from infinitemesh.stages.denoise import Sampling, ViewChannels, ViewDiffusion
+from infinitemesh.stages.foreground import AlphaForeground, Foreground, U2NetForeground
+from infinitemesh.stages.main_views import DiffusedMainViews
+from infinitemesh.stages.reconstruction import TriplaneReconstruction
+from infinitemesh.stages.surface import FlexiCubesSurface
+from infinitemesh.stages.texturing import BakedTexture
+from infinitemesh.stages.view_interpolation import DiffusedInterpolation
+
+PRESETS = ("tiny", "small")
+
+
+def fresh_pipeline(preset: str, *, channels: ViewChannels | None = None, seed: int = 0) -> InfiniteMeshPipeline:
+    """One denoiser and one autoencoder serve main views and interpolation; `tiny` takes cut-out pictures only."""
+    if preset not in PRESETS:
+        raise InputError(f"there is no preset {preset!r} to build; there are {', '.join(PRESETS)}")
+    channels = channels or ViewChannels()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        autoencoder = ImageAutoencoder.preset(preset)
+        latents = autoencoder.latent_channels
+        unet = MultiViewUNet.preset(preset, in_channels=channels.count(latents), out_channels=latents)
+        lrm = LargeReconstructionModel.preset(preset, image_size=8 * int(unet.config["sample_size"]))
+        matting: ModelMixin | None = None if preset == "tiny" else U2NetP()
+    schedule = NoiseSchedule(prediction="v_prediction", zero_terminal_snr=True)
+    diffusion = ViewDiffusion(unet, autoencoder, channels=channels, schedule=schedule)
+    tiny = preset == "tiny"
+    sampling = Sampling(steps=2) if tiny else Sampling()
+    foreground: Foreground = AlphaForeground(size=diffusion.size) if matting is None else U2NetForeground(matting)
+    return InfiniteMeshPipeline(
+        foreground=foreground,
+        main_views=DiffusedMainViews(diffusion, sampling=sampling),
+        view_interpolation=DiffusedInterpolation(diffusion, sampling=sampling),
+        reconstruction=TriplaneReconstruction(lrm),
+        surface=FlexiCubesSurface(lrm.decoders, resolution=16 if tiny else 128, target_faces=400 if tiny else 30_000),
+        texturing=BakedTexture(lrm.decoders, texture_size=64 if tiny else 1024),
+        name=preset,
+    ).eval()
