@@ -34,7 +34,8 @@ def unet_from_wonder3d(
     tensors = from_wonder3d(state)
     if not cross_domain:
         tensors = without_cross_domain(tensors)
-    unet = cast(MultiViewUNet, MultiViewUNet.from_config(ours)).to(next(iter(tensors.values())).dtype)
+    unet = cast(MultiViewUNet, MultiViewUNet.from_config(ours))
+    unet = unet.to(next(iter(tensors.values())).dtype)  # pyright: ignore[reportArgumentType]
     unet.load_state_dict(renamed(tensors, {key: key for key in unet.state_dict()}, what="Wonder3D UNet of this config"))
     return unet.eval()
 
