@@ -49,8 +49,8 @@ def views_from_folder(folder: str | Path, *, matte: Matte | None = None) -> View
     described = _described(folder)
     pictures, normals = [], []
     for view in described["views"]:
-        pictures.append(_picture(_file(folder, view["file"]), matte))
-        normals.append(load_image(_file(folder, view["normal"]))[:3] if "normal" in view else None)
+        pictures.append(_picture(folder / view["file"], matte))
+        normals.append(load_image(folder / view["normal"])[:3] if "normal" in view else None)
     _check_sizes(described["views"], pictures)
     camera = Camera.cat([_camera(view, described, folder) for view in described["views"]])
     rgba = torch.stack(pictures)
@@ -107,6 +107,9 @@ def _described(folder: Path) -> dict[str, Any]:
         if not isinstance(view, dict) or not isinstance(view.get("file"), str):
             raise InputError(f"{where} needs a `file`, the name of its picture")
         _only(view, VIEW_KEYS, where)
+        for key in ("file", "normal"):
+            if key in view:
+                _check_file(folder, str(view[key]))
         if ("azimuth_deg" in view) == ("cam_from_world" in view):
             raise InputError(f"{where} has no camera: give either azimuth_deg and elevation_deg, or cam_from_world")
     listed = {view.get(key) for view in content["views"] for key in ("file", "normal")}
@@ -165,11 +168,9 @@ def _matrix(value: Any, size: int, where: str) -> Float[Tensor, "1 n n"]:
     return matrix[None]
 
 
-def _file(folder: Path, name: str) -> Path:
-    file = sibling(folder / CAMERAS_FILE, name)
-    if not file.is_file():
+def _check_file(folder: Path, name: str) -> None:
+    if not sibling(folder / CAMERAS_FILE, name).is_file():
         raise InputError(f"{folder / CAMERAS_FILE} names {name}, which is not in the folder")
-    return file
 
 
 def _picture(file: Path, matte: Matte | None) -> Float[Tensor, "4 h w"]:
