@@ -29,7 +29,7 @@ from infinitemesh.types import Camera, Mesh, ViewSet
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-CACHE_FORMAT = 1  # raise it when a cached value changes its meaning
+CACHE_FORMAT = 2  # raise it when a cached value changes its meaning
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import trimesh
 
-from infinitemesh.evaluate.winding import occupancy_grid, winding_at, winding_grid
+from infinitemesh.evaluate.winding import grid_points, occupancy_grid, winding_at, winding_grid
 from infinitemesh.types import Mesh
 
 R = 16
@@ -17,11 +17,6 @@ def mesh_of(shape: trimesh.Trimesh) -> Mesh:
 def sphere(keep=slice(None), *, subdivisions: int = 3, scale: float = 0.4) -> Mesh:
     shape = trimesh.creation.icosphere(subdivisions=subdivisions, radius=scale)
     return mesh_of(trimesh.Trimesh(shape.vertices, shape.faces[keep], process=False))
-
-
-def grid_points(resolution: int = R) -> torch.Tensor:
-    at = (torch.arange(resolution) + 0.5) / resolution - 0.5
-    return torch.stack(torch.meshgrid(at, at, at, indexing="ij"), dim=-1).reshape(-1, 3)
 
 
 def open_soup(seed: int, count: int = 300) -> Mesh:
@@ -45,7 +40,7 @@ def open_soup(seed: int, count: int = 300) -> Mesh:
     ids=["closed", "hole", "every other face", "soup", "box on the grid", "twice"],
 )
 def test_the_grid_equals_the_plain_sum(mesh):
-    grid, plain = winding_grid(mesh, R).flatten(), winding_at(mesh, grid_points())
+    grid, plain = winding_grid(mesh, R).flatten(), winding_at(mesh, grid_points(R).reshape(-1, 3))
     error = (grid - plain).abs()
     assert float(error.max()) < 0.02
     agree = ((grid > 0.5) == (plain > 0.5)) | (plain.sub(0.5).abs() < 5e-3)
@@ -57,6 +52,18 @@ def test_a_closed_mesh_has_whole_numbers_and_its_volume():
     assert set(grid.unique().tolist()) == {0.0, 1.0}
     expected = trimesh.creation.icosphere(subdivisions=4, radius=0.4).volume
     assert abs(float(grid.mean()) / expected - 1) < 0.01
+
+
+def test_there_is_one_point_in_every_cell():
+    cells = ((grid_points(8, 0.5) + 0.5) * 8).floor().long()
+    at = torch.arange(8)
+    torch.testing.assert_close(cells, torch.stack(torch.meshgrid(at, at, at, indexing="ij"), dim=-1))
+
+
+def test_boxes_along_the_axes_keep_their_volume():
+    for side in (0.3, 0.41, 0.55, 0.7, 0.93):
+        grid = winding_grid(mesh_of(trimesh.creation.box((side, 0.8 * side, 0.6 * side))), 64)
+        assert float(grid.mean()) == pytest.approx(0.48 * side**3, rel=3e-3)
 
 
 def test_seams_are_no_holes():
