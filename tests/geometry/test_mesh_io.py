@@ -96,9 +96,11 @@ def test_there_and_back_through_trimesh(kind):
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_mesh_is_the_same_bytes(tmp_path, suffix, kind):
-    for name in ("one", "two"):
+    metadata = {"seed": 7, "settings": {"b": 1, "a": 2}}
+    turned = {"settings": {"a": 2, "b": 1}, "seed": 7}
+    for name, notes in (("one", metadata), ("two", turned)):
         (tmp_path / name).mkdir()
-        lopsided(kind).save(tmp_path / name / f"a{suffix}")
+        replace(lopsided(kind), metadata=notes).save(tmp_path / name / f"a{suffix}")
     one, two = ({f.name: f.read_bytes() for f in (tmp_path / name).iterdir()} for name in ("one", "two"))
     assert one == two
 
