@@ -1,5 +1,7 @@
 """Every format is the same shape with the same colours, and trimesh agrees."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
