@@ -1,6 +1,6 @@
 """Picking objects out of a pack by index arithmetic: a batch of any size without a loop over objects."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -76,3 +76,25 @@ def ragged_ranges(
 def starts(counts: Int[Tensor, " n"]) -> Int[Tensor, " starts"]:
     """0, counts[0], counts[0] + counts[1], ... and the total last."""
     return torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+
+
+def take_objects(pack: ObjectPack, ids: Int[Tensor, " m"]) -> ObjectPack:
+    """Some of the objects, in the order of `ids`; textures stay shared."""
+    ids = ids.to(pack.device)
+    vertex_of, _ = ragged_ranges(pack.vertex_start[ids], pack.vertex_start.diff()[ids])
+    face_of, _ = ragged_ranges(pack.face_start[ids], pack.face_start.diff()[ids])
+    chosen = ids.tolist()
+    return replace(
+        pack,
+        names=tuple(pack.names[i] for i in chosen),
+        sources=tuple(pack.sources[i] for i in chosen),
+        weights=pack.weights[ids],
+        has_colour=pack.has_colour[ids],
+        texture_of=pack.texture_of[ids],
+        vertex_start=starts(pack.vertex_start.diff()[ids]),
+        face_start=starts(pack.face_start.diff()[ids]),
+        vertices=pack.vertices[vertex_of],
+        normals=pack.normals[vertex_of],
+        uv=pack.uv[vertex_of],
+        faces=pack.faces[face_of],
+    )

@@ -31,9 +31,8 @@ class ProjectionLift(nn.Module):
         super().__init__()
         self.low_res, self.hull_per_token, self.half_extent = low_res, hull_per_token, half_extent
         self.pixels = nn.Sequential(
-            nn.Conv2d(4, 32, 3, 2, 1),
-            nn.SiLU(),
-            nn.Conv2d(32, 64, 3, 2, 1),
+            nn.PixelUnshuffle(4),
+            nn.Conv2d(64, 64, 3, 1, 1),
             nn.SiLU(),
             nn.Conv2d(64, 64, 3, 1, 1),
             nn.SiLU(),

@@ -179,7 +179,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         lift_volume_channels=8, plane_padding="border",
     ),
     "small": dict(
-        encoder_dim=320, encoder_layers=6, encoder_heads=5, position_grid=16, image_size=256, camera_modulation=False,
+        encoder_dim=320, encoder_layers=6, encoder_heads=5, position_grid=12, image_size=192, camera_modulation=False,
         ray_maps=True, fusion_reading="joint", fusion_heads=5, transformer_dim=384, transformer_layers=6, transformer_heads=6,
         triplane_low_res=32, triplane_dim=40, decoder_hidden=64, lift=True, plane_padding="border",
     ),

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 
+from infinitemesh.data.gather import take_objects
 from infinitemesh.data.object_pack import load_packs
 from infinitemesh.errors import InputError
 from infinitemesh.evaluate.lpips import load_lpips
@@ -49,9 +51,12 @@ def train_run(
         device = "cuda" if torch.cuda.is_available() and not smoke else "cpu"
     if smoke:
         recipe, loop = recipe.smoke(), smoke_loop(loop)
-    elif device != "cpu":
-        torch.cuda.set_device(device if ":" in device else "cuda:0")
+    processes = PartialState(cpu=device == "cpu")
+    if processes.num_processes > 1 and device == "cuda":
+        device = str(processes.device)
     pack = load_packs(packs, device=device, texture_px=16 if smoke else None)
+    if processes.num_processes > 1:  # each process has its own objects: half the points to make, twice the variety a step
+        pack = take_objects(pack, torch.arange(processes.process_index, len(pack), processes.num_processes))
     log.info("%d objects", len(pack))
     perceptual = None if lpips is None else load_lpips("squeeze", weights=lpips).to(device)
     task = recipe.task(Ingredients(pack, perceptual, loop.seed))

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast, set_seed
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -107,16 +107,16 @@ def train(
     state, progress = out / "state", Progress()
     if resume and (state / "progress.json").exists():
         progress = _load_state(accelerator, average, state)
-    elif accelerator.is_main_process:
-        out.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    if progress.step == 0 and accelerator.is_main_process:
         (out / "config.json").write_text(json.dumps({"task": task.name, "loop": asdict(config)}, indent=2))
     generator = torch.Generator(device)
-    started = saved = time.monotonic()
-    spent_before, step = progress.minutes, progress.step
+    clock = _Clock(accelerator, progress.minutes)
+    saved, step = progress.minutes, progress.step
     bar = tqdm(total=config.steps, initial=step, desc=task.name, disable=not accelerator.is_main_process, mininterval=5)
     with open(out / "log.jsonl", "a") as log:
         while True:
-            minutes = spent_before + (time.monotonic() - started) / 60
+            minutes = clock.minutes()
             fraction = step / config.steps if config.steps else minutes / config.minutes
             if fraction >= 1 or step == stop_after:
                 break
@@ -143,18 +143,31 @@ def train(
                 log.write(json.dumps(row) + "\n")
                 log.flush()
                 bar.set_postfix({k: f"{v:.4g}" for k, v in row.items() if k != "minutes"}, refresh=False)
-            if time.monotonic() - saved > 60 * config.checkpoint_minutes:
-                saved = time.monotonic()
+            if minutes - saved > config.checkpoint_minutes:
+                saved = minutes
                 progress = Progress(step, minutes)
                 _save(accelerator, task, average, out, progress, with_state=False)
                 if on_checkpoint is not None and accelerator.is_main_process:
                     on_checkpoint(out / "weights", progress)
     bar.close()
-    progress = Progress(step, spent_before + (time.monotonic() - started) / 60)
+    progress = Progress(step, clock.minutes())
     _save(accelerator, task, average, out, progress, with_state=True)
     if on_checkpoint is not None and accelerator.is_main_process:
         on_checkpoint(out / "weights", progress)
     return progress
+
+
+class _Clock:
+    """Minutes of training, the main process's on every process: they must stop and save at the same step."""
+
+    def __init__(self, accelerator: Accelerator, spent_before: float):
+        self.accelerator, self.spent_before, self.started = accelerator, spent_before, time.monotonic()
+
+    def minutes(self) -> float:
+        minutes = self.spent_before + (time.monotonic() - self.started) / 60
+        if self.accelerator.num_processes == 1:
+            return minutes
+        return float(broadcast(torch.tensor(minutes, dtype=torch.float64, device=self.accelerator.device)))
 
 
 def _learning_rate(config: LoopConfig, step: int, fraction: float) -> float:

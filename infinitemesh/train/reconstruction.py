@@ -147,8 +147,8 @@ class ReconstructionTask(Task):
     def _rings(self, num: int, generator: torch.Generator) -> RingSamples:
         if self.buffer is None:
             return render_rings(self.pack, num, self.options.data.rings, generator)
-        missing = self.buffer.capacity - self.buffer.filled
-        self.buffer.refresh(max(self.options.data.refresh, min(missing, 2 * num)), generator)
+        fresh = self.options.data.refresh if self.buffer.filled else min(16 * num, self.buffer.capacity)
+        self.buffer.refresh(fresh, generator)
         return self.buffer.draw(num, generator)
 
     def _targets(self, rings: RingSamples, generator: torch.Generator) -> Targets:
@@ -188,6 +188,8 @@ class PointSupervised(nn.Module):
     def __init__(self, model: LargeReconstructionModel):
         super().__init__()
         self.model = model
+        model.decoders.net_deformation.requires_grad_(False)  # the mesh stage's; DDP wants no idle parameters
+        model.decoders.net_weight.requires_grad_(False)
 
     def forward(self, batch: ReconstructionBatch) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n 3"]]:
         planes = self.model(batch.rgba, batch.camera)
@@ -199,7 +201,7 @@ class SurfaceSupervised(nn.Module):
 
     def __init__(self, model: LargeReconstructionModel, stage: SurfaceStage):
         super().__init__()
-        self.model, self.stage = model, stage
+        self.model, self.stage = model.requires_grad_(True), stage
 
     def forward(
         self, batch: ReconstructionBatch
