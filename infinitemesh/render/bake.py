@@ -47,7 +47,7 @@ def surface_texels(mesh: Mesh, resolution: int, *, rasterizer: Rasterizer | None
 
 
 def corner_normals(mesh: Mesh) -> Float[Tensor, "f 3 3"]:
-    """Unit normals at the corners of faces: smooth over the surface, the face's own at creases. UV seams do not show."""
+    """Unit normals at the corners of faces: smooth, but the face's own at creases. UV seams do not show."""
     joined = same_point(mesh.vertices)[mesh.faces]
     smooth = vertex_normals(mesh.vertices, joined)[joined]
     a, b, c = mesh.vertices[mesh.faces].unbind(1)

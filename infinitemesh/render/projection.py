@@ -1,36 +1,41 @@
 """What posed pictures say about the colour of points on a surface: seen, not occluded, not near an edge of anything.
 
-A view's word counts by the cosine of the angle under which it sees the point, and fades to nothing towards the silhouettes and
-occlusions in that view, so that neither the background nor an occluder bleeds and no seam shows where one view takes over.
+A view's word counts by the cosine of the angle under which it sees the point, and fades to nothing towards its
+silhouettes and occlusions: neither background nor occluder bleeds, and no seam shows where another view takes over.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from infinitemesh.render.fragments import Rasterizer
+from infinitemesh.render.shading import clip_positions
 from infinitemesh.render.torch_rasterizer import TorchRasterizer
-from infinitemesh.types import Mesh, ViewSet
+from infinitemesh.types import Camera, Mesh, ViewSet
 
 POINTS_PER_CHUNK = 1 << 18
 OPAQUE_ALPHA = 0.95  # pixels below are mixed with the background
+TOLERANCE_AT_AN_ANGLE = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectionOptions:
     """How views are weighed. Pixels are those of the views."""
 
-    sharpness: float = 8.0  # power of the cosine: higher takes more from the best view alone
-    steepest_deg: float = 75.0  # beyond this angle between normal and view direction a view says nothing
-    trusted_deg: float = 60.0  # up to this angle a clear view alone decides; beyond, it fades
-    margin_px: float = 1.0  # distance to silhouettes and occlusions where a view begins to count
-    feather_px: float = 4.0  # and how much further it counts in full
-    main_weight: float = 2.0  # of main views, against 1 of interpolated ones
-    front_weight: float = 4.0  # of the main view at azimuth 0, elevation 0: the photograph
-    depth_size: int = 256  # the mesh is rasterised at least at this size for the occlusion test
+    sharpness: float = 4.0  # power of the cosine: higher takes more from the best view alone
+    steepest_deg: float = 80.0  # beyond this angle between normal and view direction a view says nothing
+    trusted_deg: float = 65.0  # up to this angle a clear view alone decides; beyond, it fades
+    margin_px: float = 0.5  # distance to silhouettes and occlusions where a view begins to count
+    feather_px: float = 4.0  # over which further distance it comes to count in full against other views
+    trust_px: float = 1.0  # and against the field
+    main_weight: float = 1.5  # of main views, against 1 of interpolated ones
+    front_weight: float = 3.0  # of the main view at azimuth 0, elevation 0: the photograph
 
 
 @dataclass(frozen=True)
@@ -50,25 +55,141 @@ def project_views(
 ) -> ProjectedColour:
     """Colours of surface points (unit normals, world) of `mesh` from the views that see them."""
     options = options or ProjectionOptions()
-    clearance, depth = _look_at_mesh(mesh, views, options, rasterizer or TorchRasterizer())
+    depth = _depth_of_mesh(mesh, views, rasterizer or TorchRasterizer())
+    usable = torch.isfinite(depth) & (views.alpha[:, 0] >= OPAQUE_ALPHA) & ~_breaks(depth, views.camera, options)
+    pictures, clearance = _beyond_edges(views.rgb, usable)
     importance = _importance(views, options)
+    steepest, trusted = np.cos(np.deg2rad([options.steepest_deg, options.trusted_deg]))
     total = torch.zeros_like(points)
     weight = points.new_zeros(len(points))
     trust = points.new_zeros(len(points))
-    for start in range(0, len(points), POINTS_PER_CHUNK):
-        part = slice(start, start + POINTS_PER_CHUNK)
-        for v in range(len(views)):
-            facing = _facing(points[part], normals[part], views.camera[v])
-            index = (facing > np.cos(np.deg2rad(options.steepest_deg))).nonzero()[:, 0]
-            at, seen_depth = views.camera[v].project(points[part][index])
-            clear = _clear_view(at, points[part][index], normals[part][index], views.camera[v], clearance[v], depth[v])
-            index, clear, at = index[clear > 0], clear[clear > 0], at[clear > 0]
-            cosine = facing[index]
-            steep, trusted = np.cos(np.deg2rad([options.steepest_deg, options.trusted_deg]))
-            quality = clear * _smoothstep((cosine - steep) / (trusted - steep))
-            share = importance[v] * quality * cosine**options.sharpness
-            index = index + start
-            total.index_add_(0, index, share[:, None] * _sample(views.rgb[v], at, "bicubic").clamp(0, 1))
-            weight.index_add_(0, index, share)
-            trust[index] = torch.maximum(trust[index], quality)
-    return ProjectedColour(total / weight.clamp(min=1e-12)[:, None], trust)
+    for v in range(len(views)):
+        for part in torch.arange(len(points), device=points.device).split(POINTS_PER_CHUNK):
+            camera = views.camera[v]
+            cosine = _facing(points[part], normals[part], camera)
+            towards = cosine > steepest
+            part, cosine = part[towards], cosine[towards]
+            at = camera.project(points[part])[0]
+            visible = _visible_share(at, points[part], normals[part], camera, depth[v])
+            edge_px = _sample(clearance[v, None], at, "bilinear")[:, 0] - options.margin_px
+            angle = _smoothstep((cosine - steepest) / (trusted - steepest)) * visible
+            share = angle * _smoothstep(edge_px / options.feather_px) * importance[v] * cosine**options.sharpness
+            total.index_add_(0, part, share[:, None] * _sample(pictures[v], at, "bicubic").clamp(0, 1))
+            weight.index_add_(0, part, share)
+            trust[part] = torch.maximum(trust[part], angle * _smoothstep(edge_px / options.trust_px))
+    return ProjectedColour(total / torch.where(weight > 0, weight, 1)[:, None], torch.where(weight > 0, trust, 0))
+
+
+def _depth_of_mesh(mesh: Mesh, views: ViewSet, rasterizer: Rasterizer) -> Float[Tensor, "v s s"]:
+    """At the views' pixels, in world units; inf outside."""
+    clip = clip_positions(mesh.vertices, views.camera)
+    fragments = rasterizer.rasterize(clip, mesh.faces, (views.size, views.size))
+    depth_of_vertex = views.camera.project(mesh.vertices)[1][..., None]
+    depth = rasterizer.interpolate(depth_of_vertex, fragments, mesh.faces)[..., 0]
+    return torch.where(fragments.triangle >= 0, depth, torch.inf)
+
+
+def _breaks(depth: Float[Tensor, "v s s"], camera: Camera, options: ProjectionOptions) -> Bool[Tensor, "v s s"]:
+    """Pixels on either side of a jump in depth: steeper than any surface that a view may speak of."""
+    steepest = 1.5 * float(np.tan(np.deg2rad(options.steepest_deg)))
+    limit = steepest * _pixel_width(torch.nan_to_num(depth, posinf=0), camera)
+    breaks = torch.zeros_like(depth, dtype=torch.bool)
+    for axis in (1, 2):
+        jump = depth.diff(dim=axis).abs() > limit.narrow(
+            axis, 1, depth.shape[axis] - 1
+        )  # NaN outside the mesh: no jump
+        for side in (0, 1):
+            breaks.narrow(axis, side, jump.shape[axis]).logical_or_(jump)
+    return breaks
+
+
+def _beyond_edges(
+    rgb: Float[Tensor, "v 3 s s"], usable: Bool[Tensor, "v s s"]
+) -> tuple[Float[Tensor, "v 3 s s"], Float[Tensor, "v s s"]]:
+    """The pictures with every unusable pixel painted over by the nearest usable one, and distances to unusable pixels.
+
+    Distances are in pixels; what lies beyond the border is unusable.
+    """
+    size = rgb.shape[-1]
+    pictures, clearance = [], []
+    for picture, mask in zip(rgb, usable.cpu().numpy(), strict=True):
+        row, column = distance_transform_edt(~mask, return_distances=False, return_indices=True)
+        nearest = torch.from_numpy(row.astype(np.int64) * size + column).to(rgb.device)
+        pictures.append(picture.flatten(1)[:, nearest])
+        clearance.append(distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1])
+    return torch.stack(pictures), torch.from_numpy(np.stack(clearance)).to(rgb)
+
+
+def _importance(views: ViewSet, options: ProjectionOptions) -> Float[Tensor, " v"]:
+    camera = views.camera
+    azimuth = (camera.azimuth_deg + 180) % 360 - 180
+    is_front = views.is_main & (azimuth.abs() < 1) & (camera.elevation_deg.abs() < 1)
+    importance = torch.where(views.is_main, options.main_weight, 1.0)
+    return torch.where(is_front, options.front_weight, importance)
+
+
+def _facing(points: Float[Tensor, "p 3"], normals: Float[Tensor, "p 3"], camera: Camera) -> Float[Tensor, " p"]:
+    """Cosine between the normal and the direction to the camera."""
+    if camera.projection == "orthographic":
+        return normals @ camera.backward
+    return (normals * F.normalize(camera.position - points, dim=-1)).sum(-1)
+
+
+def _pixel_width(depth: Float[Tensor, "*n s s"], camera: Camera) -> Float[Tensor, "*n s s"]:
+    """World units that one pixel covers at this depth."""
+    width = 1 / (camera.intrinsics[..., 0, 0] * depth.shape[-1])
+    width = width[..., None, None]
+    return width.expand_as(depth) if camera.projection == "orthographic" else width * depth
+
+
+def _visible_share(
+    at: Float[Tensor, "p 2"],
+    points: Float[Tensor, "p 3"],
+    normals: Float[Tensor, "p 3"],
+    camera: Camera,
+    depth: Float[Tensor, "s s"],
+) -> Float[Tensor, " p"]:
+    """In [0, 1]: 0 where something else is in front, or outside the picture.
+
+    Each of the four pixels around the point compares the mesh's depth with that of the point's tangent plane under its
+    centre, so steep surfaces do not occlude themselves. What is left for the tolerance is curvature, and the angle
+    between smooth and flat normals: about one pixel width head on, rising with 1 / cos^2.
+    """
+    size = depth.shape[-1]
+    rotation, translation = camera.cam_from_world[:3, :3], camera.cam_from_world[:3, 3]
+    nx, ny, nz = (normals @ rotation.T).unbind(-1)
+    offset = (normals * (points + translation @ rotation)).sum(-1)  # the plane is normal . x = offset
+    pixel = at * size - 0.5
+    corner = pixel.floor()
+    visible, hidden = torch.zeros_like(offset), torch.zeros_like(offset)
+    for step in torch.tensor([[0, 0], [1, 0], [0, 1], [1, 1]], device=at.device):
+        column, row = (corner + step).long().clamp(0, size - 1).unbind(-1)
+        x = ((column + 0.5) / size - camera.intrinsics[0, 2]) / camera.intrinsics[0, 0]
+        y = (camera.intrinsics[1, 2] - (row + 0.5) / size) / camera.intrinsics[1, 1]
+        if camera.projection == "orthographic":
+            plane_depth = (nx * x + ny * y - offset) / nz
+            cosine, pixel_width = nz, 1 / (camera.intrinsics[0, 0] * size)
+        else:
+            along_ray = nx * x + ny * y - nz
+            plane_depth = offset / along_ray
+            cosine, pixel_width = (
+                along_ray.abs() * (1 + x**2 + y**2).rsqrt(),
+                plane_depth / (camera.intrinsics[0, 0] * size),
+            )
+        tolerance = pixel_width * (1 + TOLERANCE_AT_AN_ANGLE / cosine**2)
+        in_front = depth[row, column] < plane_depth - tolerance
+        share = (1 - (pixel - corner - step).abs()).prod(-1)
+        visible += torch.where(in_front, 0.0, share)
+        hidden += torch.where(in_front, share, 0.0)
+    inside = ((at > 0) & (at < 1)).all(-1)
+    return torch.where(inside, visible / (visible + hidden), 0.0)  # exactly 0 and 1 where it is all or nothing
+
+
+def _sample(image: Float[Tensor, "c h w"], at: Float[Tensor, "p 2"], mode: str) -> Float[Tensor, "p c"]:
+    values = F.grid_sample(image[None], (at * 2 - 1)[None, None], mode=mode, padding_mode="border", align_corners=False)
+    return rearrange(values, "1 c 1 p -> p c")
+
+
+def _smoothstep(x: Tensor) -> Tensor:
+    x = x.clamp(0, 1)
+    return x * x * (3 - 2 * x)
