@@ -5,7 +5,6 @@ it, so each loads by itself too. Classes come from the caller, never from a file
 downloaded unless asked for, and then one exact revision whose files have the expected SHA-256.
 """
 
-import difflib
 import hashlib
 import inspect
 import json
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from infinitemesh.errors import CheckpointError, InputError
 from infinitemesh.files import atomic_folder, read_bytes, sibling, write_text
+from infinitemesh.messages import nearest
 
 BUNDLED = Path(__file__).parent / "weights"
 CONFIG = "config.json"
@@ -202,9 +202,7 @@ def _config(cls: type[ModelMixin], folder: Path) -> dict[str, Any]:
     known = {name for base in cls.__mro__ for name in inspect.signature(base.__init__).parameters} - {"self"}
     for key in config:
         if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            advice = f"; did you mean {close[0]!r}?" if close else f"; {cls.__name__} knows {', '.join(sorted(known))}"
-            raise CheckpointError(f"{file}: {cls.__name__} has no option {key!r}{advice}")
+            raise CheckpointError(f"{file}: {cls.__name__} has no option `{key}`{nearest(key, sorted(known))}")
     return config
 
 

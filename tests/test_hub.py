@@ -138,7 +138,7 @@ def test_configuration_keys_must_be_known(saved):
     _, folder = saved
     config = json.loads((folder / hub.CONFIG).read_text())
     (folder / hub.CONFIG).write_text(json.dumps(config | {"widht": 3}))
-    with pytest.raises(CheckpointError, match="no option 'widht'; did you mean 'width'"):
+    with pytest.raises(CheckpointError, match=r"no option `widht`\. Did you mean `width`\?"):
         hub.load_network(TwoLayers, folder)
     (folder / hub.CONFIG).write_text(json.dumps(config | {"width": "many"}))
     with pytest.raises(CheckpointError, match="does not configure"):
