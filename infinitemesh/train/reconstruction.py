@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-# from infinitemesh.data.degradations import Degradations, degrade
+from infinitemesh.data.degradations import DegradationRanges, degrade_views
 from infinitemesh.data.object_pack import ObjectPack
 from infinitemesh.data.points import PointBatch, PointCache, draw_points
 from infinitemesh.data.replay import ReplayBuffer, RingOptions, RingSamples, as_float, render_rings
@@ -47,7 +47,8 @@ class ReconstructionData:
     rings: RingOptions = RingOptions()
     replay: int = 0  # entries kept on the device; 0 renders every batch anew
     refresh: int = 8  # entries rendered anew a step when replaying
-    degraded: float = 0.4  # share of steps whose views are degraded like generated ones
+    degraded: float = 0.3  # share of steps whose views are degraded like generated ones, each object to its own degree
+    degradations: DegradationRanges = DegradationRanges(drop=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +126,11 @@ class ReconstructionTask(Task):
         shown = list(VIEWS_OF_12[data.num_views[step % len(data.num_views)]])
         rgba = as_float(rings.rgba[:, shown])
         if torch.rand((), generator=generator, device=generator.device) < data.degraded:
-            pass
+            strength = torch.rand(num, generator=generator, device=generator.device)
+            spoilt = degrade_views(
+                rgba[:, :, :3], rgba[:, :, 3:], generator, strength=strength, ranges=data.degradations
+            )
+            rgba = torch.cat([spoilt.rgb, spoilt.alpha], dim=2)
         truth = draw_points(self.cache, self.pack, rings.object_ids, rings.rig, data.points, generator)
         targets = self._targets(rings, generator) if surface else None
         return ReconstructionBatch(rgba, rings.camera[:, shown], truth, targets)
