@@ -30,6 +30,7 @@ def read_obj(path: Path, *, max_bytes: int, max_faces: int) -> list[Part]:
     text = read_bytes(path, max_bytes=max_bytes).decode("utf-8", errors="replace").replace("\\\n", " ")
     rows: dict[str, list[str]] = defaultdict(list)
     corners: dict[str, list[list[tuple[int, int, int]]]] = defaultdict(list)  # per material: triangles of (v, vt, vn)
+    known: dict[str, tuple[int, int, int]] = {}  # a vertex stands in about six faces
     libraries: list[str] = []
     material, num_faces = "", 0
     try:
@@ -38,7 +39,11 @@ def read_obj(path: Path, *, max_bytes: int, max_faces: int) -> list[Part]:
             if keyword in ("v", "vt", "vn"):
                 rows[keyword].append(rest)
             elif keyword == "f":
-                polygon = [_corner(token, rows) for token in rest.split()]
+                tokens = rest.split()
+                for token in tokens:
+                    if token not in known or "-" in token:  # negative ones count from here
+                        known[token] = _corner(token, rows)
+                polygon = [known[token] for token in tokens]
                 fan = [[polygon[0], polygon[i], polygon[i + 1]] for i in range(1, len(polygon) - 1)]
                 corners[material] += fan
                 num_faces += len(fan)
