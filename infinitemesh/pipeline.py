@@ -5,12 +5,11 @@ photo ─▶ Foreground ─▶ MainViews ─▶ ViewInterpolation ─▶ Reconst
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -19,42 +18,25 @@ from torch import nn
 
 from infinitemesh import __version__
 from infinitemesh.bundle import Bundle, Describer, arguments, parameters, rebuilt, save_bundle
-from infinitemesh.errors import CheckpointError, GenerationError, InfiniteMeshError, InputError
+from infinitemesh.errors import CheckpointError, InfiniteMeshError, InputError
 from infinitemesh.hub import resolve
 from infinitemesh.messages import nearest
+from infinitemesh.running import Clock, each, reconstructed
 from infinitemesh.stages.base import OnProgress, silent
 from infinitemesh.stages.foreground import Foreground
 from infinitemesh.stages.main_views import MainViews
-from infinitemesh.stages.reconstruction import Reconstruction, TriplaneReconstruction
+from infinitemesh.stages.reconstruction import Reconstruction
 from infinitemesh.stages.surface import Surface
 from infinitemesh.stages.texturing import Texturing, VertexColour
 from infinitemesh.stages.trajectories import Trajectory
 from infinitemesh.stages.view_interpolation import ViewInterpolation
 from infinitemesh.stages.view_sets import check_views
+from infinitemesh.trace import Trace
 from infinitemesh.types import Mesh, Triplane, ViewSet
 
 STAGES = ("foreground", "main_views", "view_interpolation", "reconstruction", "surface", "texturing")
 FRONT_HALF = STAGES[:3]  # what only a photograph needs
 Photo = Any  # a path, bytes, PIL image, array or tensor: what `images.load_image` takes
-
-
-@dataclass(frozen=True)
-class Trace:
-    """Everything that a run made, in order. What a run from given views skipped is None."""
-
-    foreground: ViewSet | None
-    main_views: ViewSet | None
-    views: ViewSet
-    triplane: Triplane
-    surface: Mesh  # before it got its colours
-    mesh: Mesh
-    seconds: Mapping[str, float]  # a stage; of a batch, an object's share
-
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
-        """Writes the views with cameras.json, contact sheets, normals, both meshes and a turntable; all or nothing."""
-        from infinitemesh.trace_folder import save_trace
-
-        return save_trace(self, folder, overwrite=overwrite)
 
 
 class InfiniteMeshPipeline(nn.Module):
@@ -133,28 +115,39 @@ class InfiniteMeshPipeline(nn.Module):
 
     def trace_batch(self, images: Sequence[Photo], seed: int = 0, *, on_progress: OnProgress = silent) -> list[Trace]:
         """Several photographs, each as it would come out alone with this seed; networks see all of them at once."""
-        for stage in FRONT_HALF:
-            if getattr(self, stage) is None:
-                raise CheckpointError(
-                    f"a photograph needs the stage {stage}: {self._why_absent(stage)}. "
-                    f"Pass {stage}=... to from_pretrained, or give views of the object (views_to_mesh)"
-                )
-        clock = _Clock(len(images))
-        fronts = []
-        with self._stage("foreground", clock) as foreground:
-            for number, image in enumerate(images):
-                on_progress("foreground", number, len(images))
-                fronts.append(_foreground(foreground, image, number, len(images)).to(self.device))
-            on_progress("foreground", len(images), len(images))
-        seeds = [seed] * len(images)
-        with self._stage("main_views", clock) as main_views:
-            mains = main_views.batch(fronts, seeds=seeds, on_progress=on_progress)
-        rings = self._interpolated(mains, seeds, clock, on_progress)
-        made = self._meshes(rings, clock, on_progress, {"seed": seed})
-        return [
-            Trace(front, main, ring, *rest, clock.seconds())
-            for front, main, ring, rest in zip(fronts, mains, rings, made, strict=True)
-        ]
+        traces = []
+        for number, made in enumerate(self.try_batch(images, seed, on_progress=on_progress)):
+            if isinstance(made, InfiniteMeshError):
+                if len(images) == 1:
+                    raise made
+                raise type(made)(f"object {number + 1} of {len(images)}: {made}") from made
+            traces.append(made)
+        return traces
+
+    def try_batch(
+        self, images: Sequence[Photo], seed: int = 0, *, on_progress: OnProgress = silent
+    ) -> list[Trace | InfiniteMeshError]:
+        """As `trace_batch`, with the error in the place of a photograph that cannot be made a mesh of."""
+        clock = Clock(len(images))
+        fronts = self._foregrounds(images, clock, on_progress)
+        usable = [front for front in fronts if isinstance(front, ViewSet)]
+        traces = iter(self._traces(usable, seed, clock, on_progress))
+        return [next(traces) if isinstance(front, ViewSet) else front for front in fronts]
+
+    def trace_front(self, front: ViewSet, seed: int = 0, *, on_progress: OnProgress = silent) -> Trace:
+        """Every intermediate from a front view as `Foreground` makes it: cut out and framed."""
+        made = self._traces([check_views(front).to(self.device)], seed, Clock(1), on_progress)[0]
+        if isinstance(made, InfiniteMeshError):
+            raise made
+        return made
+
+    def photo_to_views(self, image: Photo, seed: int = 0, *, on_progress: OnProgress = silent) -> ViewSet:
+        """The front half alone: the ring of views that the reconstruction would get."""
+        clock = Clock(1)
+        front = self._foregrounds([image], clock, on_progress)[0]
+        if isinstance(front, InfiniteMeshError):
+            raise front
+        return self._rings([front], seed, clock, on_progress)[1][0]
 
     def views_to_mesh(
         self, views: ViewSet, *, interpolate: bool = False, seed: int = 0, on_progress: OnProgress = silent
@@ -170,42 +163,73 @@ class InfiniteMeshPipeline(nn.Module):
     ) -> Trace:
         """Every intermediate of `views_to_mesh`."""
         ring = check_views(views, least=2).to(self.device)
-        clock = _Clock(1)
+        clock = Clock(1)
         if interpolate:
             if self.view_interpolation is None:
                 why = self._why_absent("view_interpolation")
                 raise CheckpointError(f"interpolate=True needs the stage view_interpolation: {why}")
-            ring = self._interpolated([ring], [seed], clock, on_progress)[0]
-        triplane, surface, mesh = self._meshes([ring], clock, on_progress, {"seed": seed})[0]
-        return Trace(None, views if interpolate else None, ring, triplane, surface, mesh, clock.seconds())
+            with self._stage("view_interpolation", clock) as interpolation:
+                ring = interpolation(ring, seed=seed, on_progress=on_progress)
+        made = self._meshes([ring], seed, clock, on_progress)[0]
+        if isinstance(made, InfiniteMeshError):
+            raise made
+        return Trace(None, views if interpolate else None, ring, *made, clock.seconds())
 
-    def _interpolated(
-        self, rings: Sequence[ViewSet], seeds: Sequence[int], clock: "_Clock", on_progress: OnProgress
-    ) -> list[ViewSet]:
+    def _foregrounds(
+        self, images: Sequence[Photo], clock: Clock, on_progress: OnProgress
+    ) -> list[ViewSet | InfiniteMeshError]:
+        for stage in FRONT_HALF:
+            if getattr(self, stage) is None:
+                raise CheckpointError(
+                    f"a photograph needs the stage {stage}: {self._why_absent(stage)}. "
+                    f"Pass {stage}=... to from_pretrained, or give views of the object (views_to_mesh)"
+                )
+        with self._stage("foreground", clock) as foreground:
+            fronts = each("foreground", foreground, [(image,) for image in images], on_progress)
+        return [front.to(self.device) if isinstance(front, ViewSet) else front for front in fronts]
+
+    def _rings(
+        self, fronts: Sequence[ViewSet], seed: int, clock: Clock, on_progress: OnProgress
+    ) -> tuple[list[ViewSet], list[ViewSet]]:
+        """Main views, and all views."""
+        seeds = [seed] * len(fronts)
+        with self._stage("main_views", clock) as main_views:
+            mains = main_views.batch(fronts, seeds=seeds, on_progress=on_progress)
         with self._stage("view_interpolation", clock) as interpolation:
-            return interpolation.batch(rings, seeds=seeds, on_progress=on_progress)
+            return mains, interpolation.batch(mains, seeds=seeds, on_progress=on_progress)
+
+    def _traces(
+        self, fronts: Sequence[ViewSet], seed: int, clock: Clock, on_progress: OnProgress
+    ) -> list[Trace | InfiniteMeshError]:
+        if not fronts:
+            return []
+        mains, rings = self._rings(fronts, seed, clock, on_progress)
+        made = self._meshes(rings, seed, clock, on_progress)
+        return [
+            rest if isinstance(rest, InfiniteMeshError) else Trace(front, main, ring, *rest, clock.seconds())
+            for front, main, ring, rest in zip(fronts, mains, rings, made, strict=True)
+        ]
 
     def _meshes(
-        self, rings: Sequence[ViewSet], clock: "_Clock", on_progress: OnProgress, made_with: Mapping[str, Any]
-    ) -> list[tuple[Triplane, Mesh, Mesh]]:
+        self, rings: Sequence[ViewSet], seed: int, clock: Clock, on_progress: OnProgress
+    ) -> list[tuple[Triplane, Mesh, Mesh] | InfiniteMeshError]:
+        """Triplane, uncoloured and coloured mesh of every ring."""
         with self._stage("reconstruction", clock) as reconstruction:
             on_progress("reconstruction", 0, 1)
-            triplanes = _reconstructed(reconstruction, rings)
+            triplanes = reconstructed(reconstruction, rings)
             on_progress("reconstruction", 1, 1)
-        surfaces, meshes = [], []
         with self._stage("surface", clock) as surface:
-            for number, triplane in enumerate(triplanes):
-                on_progress("surface", number, len(triplanes))
-                surfaces.append(_named(surface, number, len(triplanes), triplane))
-            on_progress("surface", len(triplanes), len(triplanes))
-        provenance = {"infinitemesh": self.provenance() | dict(made_with)}
+            surfaces = each("surface", surface, [(triplane,) for triplane in triplanes], on_progress)
         with self._stage("texturing", clock) as texturing:
-            for number, parts in enumerate(zip(surfaces, triplanes, rings, strict=True)):
-                on_progress("texturing", number, len(rings))
-                mesh = _named(texturing, number, len(rings), *parts).to("cpu")
-                meshes.append(replace(mesh, metadata={**mesh.metadata, **provenance}))
-            on_progress("texturing", len(rings), len(rings))
-        return list(zip(triplanes, surfaces, meshes, strict=True))
+            inputs = list(zip(surfaces, triplanes, rings, strict=True))
+            meshes = each("texturing", texturing, inputs, on_progress)
+        made_with = {"infinitemesh": self.provenance() | {"seed": seed}}
+        return [
+            mesh
+            if isinstance(mesh, InfiniteMeshError)
+            else (triplane, surface, replace(mesh.to("cpu"), metadata={**mesh.metadata, **made_with}))
+            for triplane, surface, mesh in zip(triplanes, surfaces, meshes, strict=True)
+        ]
 
     def provenance(self) -> dict[str, Any]:
         """Version, preset, weight hashes and settings: what a GLB says about how it was made."""
@@ -320,29 +344,17 @@ class InfiniteMeshPipeline(nn.Module):
         return getattr(self, stage)
 
     @contextmanager
-    def _stage(self, name: str, clock: "_Clock") -> Iterator[Any]:
-        """A stage while it runs: on its device, timed, with out-of-memory turned into advice."""
+    def _stage(self, name: str, clock: Clock) -> Iterator[Any]:
+        """A stage while it runs, on its device."""
         stage = getattr(self, name)
         if self._offload_to is not None:
             stage.to(self._offload_to)
         try:
             with clock.of(name, self.device):
                 yield stage
-        except torch.OutOfMemoryError as error:
-            raise GenerationError(f"{name} ran out of memory: {ADVICE[name]}, or enable_offload()") from error
         finally:
             if self._offload_to is not None:
                 stage.to("cpu")
-
-
-ADVICE = {
-    "foreground": "give a smaller photograph",
-    "main_views": "use dtype=torch.float16 or fewer photographs at once",
-    "view_interpolation": "use dtype=torch.float16, fewer views (num_between) or fewer photographs at once",
-    "reconstruction": "use dtype=torch.float16, fewer views (num_between) or fewer photographs at once",
-    "surface": "use a smaller grid",
-    "texturing": "use a smaller texture_size",
-}
 
 
 def image_to_mesh(
@@ -386,51 +398,6 @@ def _loaded(model: str, device: str, dtype: torch.dtype | None) -> InfiniteMeshP
 
 def _given(**settings: Any) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
-
-
-class _Clock:
-    """Seconds of every stage, shared out over the objects of a batch."""
-
-    def __init__(self, objects: int):
-        self.objects, self.spent = max(objects, 1), {}
-
-    @contextmanager
-    def of(self, stage: str, device: torch.device) -> Iterator[None]:
-        start = perf_counter()
-        yield
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        self.spent[stage] = perf_counter() - start
-
-    def seconds(self) -> dict[str, float]:
-        return {stage: round(total / self.objects, 4) for stage, total in self.spent.items()}
-
-
-def _foreground(stage: Foreground, image: Photo, number: int, total: int) -> ViewSet:
-    return _named(stage, number, total, image)
-
-
-def _named(stage: Callable[..., Any], number: int, total: int, *parts: Any) -> Any:
-    """The stage's answer; in a batch, an error says whose."""
-    try:
-        return stage(*parts)
-    except InfiniteMeshError as error:
-        if total == 1:
-            raise
-        raise type(error)(f"object {number + 1} of {total}: {error}") from error
-
-
-def _reconstructed(stage: Reconstruction, rings: Sequence[ViewSet]) -> list[Triplane]:
-    """Rings of one length and size share a call."""
-    if not isinstance(stage, TriplaneReconstruction):
-        return [stage(ring) for ring in rings]
-    alike = defaultdict(list)
-    for number, ring in enumerate(rings):
-        alike[len(ring), ring.size, ring.camera.projection].append(number)
-    made: dict[int, Triplane] = {}
-    for numbers in alike.values():
-        made |= dict(zip(numbers, stage.batch([rings[k] for k in numbers]), strict=True))
-    return [made[number] for number in range(len(rings))]
 
 
 def _check_stage_names(names: Mapping[str, Any], error: type[InfiniteMeshError] = InputError) -> None:

@@ -5,6 +5,7 @@ from diffusers import ModelMixin
 
 from infinitemesh.errors import InputError
 from infinitemesh.models.autoencoder import ImageAutoencoder
+from infinitemesh.models.image_encoder import ImageEncoder
 from infinitemesh.models.lrm import LargeReconstructionModel
 from infinitemesh.models.matting import U2NetP
 from infinitemesh.models.multiview_unet import MultiViewUNet
@@ -32,9 +33,10 @@ def fresh_pipeline(preset: str, *, channels: ViewChannels | None = None, seed: i
         latents = autoencoder.latent_channels
         unet = MultiViewUNet.preset(preset, in_channels=channels.count(latents), out_channels=latents)
         lrm = LargeReconstructionModel.preset(preset, image_size=8 * int(unet.config["sample_size"]))
+        image_encoder = ImageEncoder.preset(preset, width=int(unet.config["cross_attention_dim"]))
         matting: ModelMixin | None = None if preset == "tiny" else U2NetP()
     schedule = NoiseSchedule(prediction="v_prediction", zero_terminal_snr=True)
-    diffusion = ViewDiffusion(unet, autoencoder, channels=channels, schedule=schedule)
+    diffusion = ViewDiffusion(unet, autoencoder, image_encoder, channels=channels, schedule=schedule)
     tiny = preset == "tiny"
     sampling = Sampling(steps=2) if tiny else Sampling()
     foreground: Foreground = AlphaForeground(size=diffusion.size) if matting is None else U2NetForeground(matting)

@@ -76,17 +76,17 @@ def test_saved_and_loaded_it_makes_the_same_mesh(saved: Path, trace: Trace):
     mesh = loaded(cut_out(), seed=3)
     same(mesh, trace.mesh)
     made = mesh.metadata["infinitemesh"]
-    assert set(made["weights"]) == {"multiview_unet", "autoencoder", "reconstruction"}
+    assert set(made["weights"]) == {"multiview_unet", "autoencoder", "image_encoder", "reconstruction"}
     assert made["stages"] == trace.mesh.metadata["infinitemesh"]["stages"]
 
 
 def test_networks_used_twice_are_stored_and_loaded_once(saved: Path):
     folders = sorted(path.name for path in saved.iterdir() if path.is_dir())
-    assert folders == ["autoencoder", "multiview_unet", "reconstruction"]
+    assert folders == ["autoencoder", "image_encoder", "multiview_unet", "reconstruction"]
     loaded = InfiniteMeshPipeline.from_pretrained(saved)
     assert loaded.main_views.diffusion.unet is loaded.view_interpolation.diffusion.unet
     assert loaded.surface.decoders is loaded.reconstruction.network.decoders
-    assert len(loaded.networks()) == 3
+    assert len(loaded.networks()) == 4
 
 
 def test_half_precision_files_are_half_as_large(saved: Path, tmp_path: Path):

@@ -50,7 +50,7 @@ class CoarseRenderer(nn.Module):
 
     @torch.no_grad()
     def render(self, triplane: Triplane, cameras: Camera, size: int) -> ViewSet:
-        """The field's zero level, unlit."""
+        """The field's zero level, unlit, on the cameras' device."""
         decoders = self.network.decoders
         planes = triplane.planes[None].to(next(decoders.parameters()).dtype)
 
@@ -64,10 +64,11 @@ class CoarseRenderer(nn.Module):
 
         distance = ask(decoders.sdf, grid_points(self.resolution, triplane.half_extent, planes.device))
         grid = rearrange(distance, "(x y z) -> x y z", x=self.resolution, y=self.resolution)
-        hits = march_grid(grid, cameras, size, half_extent=triplane.half_extent)
+        hits = march_grid(grid, cameras.to(planes.device), size, half_extent=triplane.half_extent)
         seen = hits.coverage > 0
         pictures = torch.zeros(*seen.shape, 4, device=planes.device)
         if seen.any():
             colour = ask(decoders.colour, hits.point[seen])
             pictures[seen] = torch.cat([colour, hits.coverage[seen][:, None]], dim=-1)
-        return from_rgba(rearrange(pictures, "v h w c -> v c h w"), cameras, is_main=False)
+        pictures = rearrange(pictures, "v h w c -> v c h w").to(cameras.cam_from_world.device)
+        return from_rgba(pictures, cameras, is_main=False)

@@ -321,7 +321,10 @@ class ViewDiffusion(nn.Module):
         domains: Sequence[Domain] = ("colour",),
         on_step: Callable[[int, int], None] = lambda step, total: None,
     ) -> Float[Tensor, "d b v 4 s s"]:
-        """Pictures of every target and domain in [0, 1]. One seed a view; domains of a view have their own noise."""
+        """Pictures of every target and domain in [0, 1], on the query's device.
+
+        One seed a view; the domains of a view have their own noise.
+        """
         chunks = range(0, len(seeds), self.groups_at_once)
         made = []
         for number, begin in enumerate(chunks):
@@ -343,7 +346,7 @@ class ViewDiffusion(nn.Module):
     ) -> Float[Tensor, "d b v 4 s s"]:
         dtype, device, d = self.unet.dtype, self.unet.device, len(domains)
         batch = encode_views(
-            query,
+            _moved(query, device),
             self.autoencoder,
             self.channels,
             image_encoder=self.image_encoder,
@@ -375,7 +378,8 @@ class ViewDiffusion(nn.Module):
         pictures = self.autoencoder.decode(rearrange(latents, "n v c h w -> (n v) c h w").to(dtype)).float()
         if pictures.shape[1] == 3:
             pictures = torch.cat([pictures, alpha_over_white(pictures)], dim=1)
-        return rearrange(pictures, "(d b v) c h w -> d b v c h w", d=d, b=len(seeds))
+        pictures = rearrange(pictures, "(d b v) c h w -> d b v c h w", d=d, b=len(seeds))
+        return pictures.to(query.pictures.device)
 
 
 def alpha_over_white(rgb: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1 h w"]:
@@ -413,6 +417,18 @@ def _part(query: ViewQuery, rows: slice) -> ViewQuery:
         query.condition[rows],
         query.num_known,
         None if query.coarse is None else query.coarse[rows],
+    )
+
+
+def _moved(query: ViewQuery, device: torch.device) -> ViewQuery:
+    return ViewQuery(
+        query.camera.to(device),
+        query.pictures.to(device),
+        query.picture_camera.to(device),
+        query.reference.to(device),
+        query.condition.to(device),
+        query.num_known,
+        None if query.coarse is None else query.coarse.to(device),
     )
 
 
