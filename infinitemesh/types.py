@@ -190,7 +190,8 @@ class Camera:
 
 def _rotated(rotation: Tensor, vectors: Tensor) -> Tensor:
     """rotation @ vectors as sums, which autocast and TF32 leave alone: half precision is pixels off."""
-    return sum(rotation[..., :, j] * vectors[..., j : j + 1] for j in range(3))
+    along_x, along_y, along_z = (rotation[..., :, j] * vectors[..., j : j + 1] for j in range(3))
+    return along_x + along_y + along_z
 
 
 @dataclass(frozen=True)

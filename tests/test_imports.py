@@ -24,7 +24,7 @@ LAYERS = (
     {"stages"},
     {"bundle", "hub", "pipeline", "presets", "trace_folder", "view_folder"},
     {"convert", "data", "evaluate", "train"},
-    {"cli", "demo"},
+    {"cli", "commands", "demo"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
