@@ -14,6 +14,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from infinitemesh.data.exact import exact_matmul
+
 FAINTEST_ALPHA = 1e-3  # resampling leaves less than this around the mask, with colours made of rounding
 
 
@@ -45,6 +47,7 @@ class DegradedViews:
 
 
 @torch.no_grad()
+@exact_matmul()
 def degrade_views(
     rgb: Float[Tensor, "b v 3 h w"],
     alpha: Float[Tensor, "b v 1 h w"],
@@ -175,12 +178,13 @@ def _quantize_blocks(colour: Float[Tensor, "n 3 h w"], step: Float[Tensor, " n"]
     padded = F.pad(colour, (0, -width % 8, 0, -height % 8), mode="replicate")
     basis = _cosine_basis(colour.device)
     blocks = rearrange(padded, "n c (h y) (w x) -> n c h w y x", y=8, x=8)
-    coefficients = basis @ blocks @ basis.T
+    coefficients = torch.einsum("fy,nchwyx,gx->nchwfg", basis, blocks, basis)
     frequency = torch.arange(8, device=colour.device)
     growth = 0.1 + 0.9 * (frequency[:, None] + frequency) / 14
     steps = step[:, None, None, None, None, None] * growth
     rounded = torch.where(steps > 0, (coefficients / steps.clamp(min=1e-9)).round() * steps, coefficients)
-    restored = rearrange(basis.T @ rounded @ basis, "n c h w y x -> n c (h y) (w x)")
+    restored = torch.einsum("fy,nchwfg,gx->nchwyx", basis, rounded, basis)
+    restored = rearrange(restored, "n c h w y x -> n c (h y) (w x)")
     return restored[..., :height, :width].clamp(0, 1)
 
 

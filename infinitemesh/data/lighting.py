@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from infinitemesh.data.exact import applied, mixed
+
 DISPLAY_GAMMA = 2.2
 
 
@@ -60,12 +62,12 @@ def shade(
     up = (normal[:, 1:2] + 1) / 2
     ambient = torch.lerp(lighting.ground[owner], lighting.sky[owner], up)
     direction, colour = lighting.direction[owner], lighting.colour[owner]
-    lambert = torch.einsum("plc,pc->pl", direction, normal).clamp(min=0)
+    lambert = applied(direction, normal).clamp(min=0)
     half = F.normalize(direction + to_camera[:, None], dim=-1)
-    facing = torch.einsum("plc,pc->pl", half, normal).clamp(min=0)
+    facing = applied(half, normal).clamp(min=0)
     highlight = lighting.specular[owner, None] * facing ** lighting.shininess[owner, None] * (lambert > 0)
-    diffuse = ambient + torch.einsum("pl,plc->pc", lambert, colour)
-    linear = rgb.clamp(min=1e-6) ** DISPLAY_GAMMA * diffuse + torch.einsum("pl,plc->pc", highlight, colour)
+    diffuse = ambient + mixed(lambert, colour)
+    linear = rgb.clamp(min=1e-6) ** DISPLAY_GAMMA * diffuse + mixed(highlight, colour)
     return linear.clamp(0, 1) ** (1 / DISPLAY_GAMMA)
 
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from infinitemesh.data.exact import applied
 from infinitemesh.data.object_pack import ObjectPack
 
 OWN, BORROWED, NOISE = 0, 1, 2
@@ -87,7 +88,7 @@ def paint(
     kind = materials.kind[owner, None]
     rgb = torch.where(kind == BORROWED, _borrowed(materials, textures, position, normal, owner), own_rgb)
     rgb = torch.where(kind == NOISE, _noise(materials, position, owner), rgb)
-    rgb = torch.einsum("pij,pj->pi", materials.recolour[owner], rgb)
+    rgb = applied(materials.recolour[owner], rgb)
     return rgb.clamp(0, 1) ** materials.gamma[owner, None]
 
 
@@ -126,7 +127,7 @@ def _borrowed(
 
 def _noise(materials: Materials, position: Float[Tensor, "p 3"], owner: Int[Tensor, " p"]) -> Float[Tensor, "p 3"]:
     waves = materials.waves[owner]
-    phase = torch.einsum("pfkc,pc->pfk", waves[..., :3], position) + waves[..., 3]
+    phase = (waves[..., :3] * position[:, None, None]).sum(-1) + waves[..., 3]
     fields = torch.sin(2 * torch.pi * phase).mean(-1)  # p 2
     mix = torch.sigmoid(fields * materials.sharpness[owner, None])
     first, second, third = materials.palette[owner].unbind(1)

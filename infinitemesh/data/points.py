@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float16, Int, Int8, UInt8
 from torch import Tensor
 
+from infinitemesh.data.exact import exact_matmul, mixed
 from infinitemesh.data.gather import GatheredObjects, gather_objects
 from infinitemesh.data.materials import Materials, paint, sample_textures
 from infinitemesh.data.object_pack import ObjectPack
@@ -109,6 +110,7 @@ def draw_points(
 
 
 @torch.no_grad()
+@exact_matmul()
 def cache_points(
     pack: ObjectPack, *, seed: int = 0, options: PointOptions | None = None, max_elements: int = 1 << 28
 ) -> PointCache:
@@ -227,7 +229,7 @@ def _seen_surface(objects: GatheredObjects, maps: DepthMaps, draws: _Draws, opti
     is_real = F.pad(position < counts[:, None], (face.shape[1], 0), value=True)
     middle = torch.full((*every_face.shape, 3), 1 / 3, device=face.device)
     face, barycentric = torch.cat([face, every_face], dim=1), torch.cat([barycentric, middle], dim=1)
-    place = torch.einsum("bsk,bskc->bsc", barycentric, triangles[face])
+    place = mixed(barycentric, triangles[face])
     normal = face_normals(triangles)[face]
     offset = options.side_offset * normal
     front, back = maps.sees(place + offset), maps.sees(place - offset)
@@ -268,16 +270,11 @@ def _nearest_samples(
 ) -> Int[Tensor, "b m candidates"]:
     """The nearest sample of each of a few interleaved parts: neighbours, at the cost of one search.
 
-    |s|^2 - 2 p.s as one product; TF32 would misplace it by more than the samples' spacing, so it is switched off.
+    |s|^2 - 2 p.s as one product, which must not run in TF32 (`cache_points` sees to that).
     """
     squared = samples.square().sum(-1, keepdim=True)
     from_sample = torch.cat([-2 * samples, squared], dim=-1)
-    allowed = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        score = F.pad(points, (0, 1), value=1.0) @ from_sample.transpose(1, 2)
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = allowed
+    score = F.pad(points, (0, 1), value=1.0) @ from_sample.transpose(1, 2)
     score = F.pad(score, (0, -score.shape[-1] % num_candidates), value=torch.inf)
     part = score.unflatten(-1, (-1, num_candidates)).argmin(2)
     return part * num_candidates + torch.arange(num_candidates, device=points.device)
@@ -321,7 +318,7 @@ def _store(
     normal = crease_normals(objects.normals[corner], objects.vertices[corner], barycentric).reshape(outward.shape)
     outward = torch.where(is_sheet[..., None] & (height < 0), -outward, outward)
     normal = normal * torch.where((normal * outward).sum(-1, keepdim=True) < 0, -1.0, 1.0)
-    uv = torch.einsum("pk,pkc->pc", barycentric, objects.uv[corner])
+    uv = mixed(barycentric, objects.uv[corner])
     texture = objects.texture_of[part].repeat_interleave(points.shape[1])
     cache.rgb[ids] = (sample_textures(pack.textures, texture, uv) * 255).round().byte().reshape(outward.shape)
     cache.nearest[ids] = place.half()

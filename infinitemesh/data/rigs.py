@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from infinitemesh.data.exact import applied, exact_matmul
 from infinitemesh.data.gather import ragged_ranges
 from infinitemesh.data.object_pack import ObjectPack
 from infinitemesh.types import FIELD_HALF_EXTENT
@@ -33,7 +34,7 @@ class Rig:
         return self.directions(points) * self.scale[:, None, None] + self.offset[:, None]
 
     def directions(self, directions: Float[Tensor, "b n 3"]) -> Float[Tensor, "b n 3"]:
-        return directions @ self.rotation.transpose(-1, -2)
+        return applied(self.rotation[:, None], directions)
 
     def distances(self, distances: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
         return distances * self.scale[:, None]
@@ -105,6 +106,7 @@ def shaken(rig: Rig, generator: torch.Generator, *, scale: float = 0.03, offset:
     )
 
 
+@exact_matmul()
 def random_rotations(num: int, generator: torch.Generator, ranges: RigRanges | None = None) -> Float[Tensor, "n 3 3"]:
     """The rotation that brings the camera at (yaw, tilt) around the object to the front, rolled about its own axis."""
     ranges = ranges or RigRanges()
@@ -139,7 +141,7 @@ def _turned_vertices(
 ) -> tuple[Float[Tensor, "v 3"], Int[Tensor, " v"]]:
     start = pack.vertex_start[object_ids]
     index, owner = ragged_ranges(start, pack.vertex_start[object_ids + 1] - start)
-    return torch.einsum("vij,vj->vi", rotation[owner], pack.vertices[index]), owner
+    return applied(rotation[owner], pack.vertices[index]), owner
 
 
 def _reach_in_ring(

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from infinitemesh.data.exact import mixed
+
 CREASE_COS = (
     0.766  # a corner whose smooth normal is over 40 degrees off its face takes the face's: hard edges stay hard
 )
@@ -22,7 +24,7 @@ def crease_normals(
     """Unit normals at points of triangles: smooth over gentle edges, the face's own beside hard ones."""
     flat = face_normals(triangles)[:, None]
     is_smooth = (corner_normals * flat).sum(-1, keepdim=True) > CREASE_COS
-    return F.normalize(torch.einsum("pk,pkc->pc", barycentric, torch.where(is_smooth, corner_normals, flat)), dim=-1)
+    return F.normalize(mixed(barycentric, torch.where(is_smooth, corner_normals, flat)), dim=-1)
 
 
 def nearest_on_triangles(
@@ -56,7 +58,7 @@ def nearest_on_triangles(
         ],
         dim=-2,
     )
-    nearest = candidates @ triangles
+    nearest = mixed(candidates, triangles[..., None, :, :])
     squared = (nearest - points[..., None, :]).square().sum(-1)
     squared[..., 0] = torch.where(inside, squared[..., 0], torch.inf)
     best = squared.argmin(-1)[..., None, None].expand(*squared.shape[:-1], 1, 3)

@@ -14,6 +14,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from infinitemesh.data.exact import applied, exact_matmul, mixed
 from infinitemesh.data.gather import GatheredObjects, gather_objects, repeat_per_view
 from infinitemesh.data.lighting import Lighting, shade
 from infinitemesh.data.materials import Materials, paint, sample_textures
@@ -47,6 +48,7 @@ def draw_objects(pack: ObjectPack, num: int, generator: torch.Generator) -> Int[
 
 
 @torch.no_grad()
+@exact_matmul()
 def render_batch(
     pack: ObjectPack,
     object_ids: Int[Tensor, " b"],
@@ -83,7 +85,7 @@ def render_batch(
 
 def _to_world(objects: GatheredObjects, rig: Rig) -> Float[Tensor, "v 3"]:
     owner = objects.owner_of_vertex
-    turned = torch.einsum("vij,vj->vi", rig.rotation[owner], objects.vertices)
+    turned = applied(rig.rotation[owner], objects.vertices)
     return turned * rig.scale[owner, None] + rig.offset[owner]
 
 
@@ -103,7 +105,7 @@ def _render_views(
     instances = repeat_per_view(objects, num_views)
     clip_from_world = camera.clip_from_world().flatten(0, 1)[instances.image_of_vertex]
     homogeneous = F.pad(world[instances.vertex], (0, 1), value=1.0)
-    clip = torch.einsum("vij,vj->vi", clip_from_world, homogeneous)
+    clip = applied(clip_from_world, homogeneous)
     full = size * supersample
     fragments = rasterize_packed(clip, instances.faces, instances.image_of_face, num_objects * num_views, (full, full))
     channels = 8 if lighting is None else 11
@@ -136,14 +138,14 @@ def _appearance(
 ) -> Float[Tensor, "p c"]:
     """What the samples at p places of the surface show, in the order of `_render_views`."""
     owner = image // camera.cam_from_world.shape[1]
-    at = torch.einsum("pk,pkc->pc", barycentric, world[corner])
+    at = mixed(barycentric, world[corner])
     normal = crease_normals(objects.normals[corner], objects.vertices[corner], barycentric)
-    uv = torch.einsum("pk,pkc->pc", barycentric, objects.uv[corner])
+    uv = mixed(barycentric, objects.uv[corner])
     rgb = sample_textures(pack.textures, objects.texture_of[owner], uv)
     if materials is not None:
-        in_object = torch.einsum("pk,pkc->pc", barycentric, objects.vertices[corner])
+        in_object = mixed(barycentric, objects.vertices[corner])
         rgb = paint(materials, pack.textures, rgb, in_object, normal, owner)
-    normal = torch.einsum("pij,pj->pi", rig.rotation[owner], normal)
+    normal = applied(rig.rotation[owner], normal)
     to_camera, depth = _towards_camera(at, camera, image)
     normal = normal * torch.where((normal * to_camera).sum(-1, keepdim=True) < 0, -1.0, 1.0)
     channels = [rgb, normal, depth[:, None], torch.ones_like(depth)[:, None]]

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from infinitemesh.data.exact import applied, exact_matmul
 from infinitemesh.data.gather import ragged_ranges
 from infinitemesh.data.object_pack import ObjectPack
 from infinitemesh.data.rigs import FRONT_FILL, Rig
@@ -81,6 +82,7 @@ def noisy_orbit_cameras(
     )
 
 
+@exact_matmul()
 def photograph_cameras(
     pack: ObjectPack,
     object_ids: Int[Tensor, " b"],
@@ -132,7 +134,7 @@ def _projected_boxes(
     index, owner = ragged_ranges(start, pack.vertex_start[object_ids + 1] - start)
     cam_from_object = cam_from_world[:, :3, :3] @ rig.rotation * rig.scale[:, None, None]
     origin = (cam_from_world[:, :3, :3] @ rig.offset[..., None])[..., 0] + cam_from_world[:, :3, 3]
-    in_cam = torch.einsum("vij,vj->vi", cam_from_object[owner], pack.vertices[index]) + origin[owner]
+    in_cam = applied(cam_from_object[owner], pack.vertices[index]) + origin[owner]
     on_plane = in_cam[:, :2] / (-in_cam[:, 2:]).clamp(min=1e-3)
     at = owner[:, None].expand(-1, 2)
     empty = on_plane.new_zeros(len(object_ids), 2)

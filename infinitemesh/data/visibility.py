@@ -9,6 +9,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from infinitemesh.data.exact import applied
 from infinitemesh.data.gather import GatheredObjects, repeat_per_view
 from infinitemesh.data.view_cameras import orbit_cameras
 from infinitemesh.render.torch_rasterizer import rasterize_packed
@@ -39,7 +40,7 @@ class DepthMaps:
         for depth, matrix, focal in zip(
             self.depth.unbind(1), self.camera.cam_from_world, self.camera.intrinsics[:, 0, 0], strict=True
         ):
-            in_cam = points @ matrix[:3, :3].T + matrix[:3, 3]
+            in_cam = applied(matrix[:3, :3], points) + matrix[:3, 3]
             on_screen = (in_cam[..., :2] * focal * in_cam.new_tensor([1.0, -1.0]) + 0.5) * (size - 1)
             column, row = (on_screen + 0.5).floor().long().clamp(0, size - 1).unbind(-1)
             surface = depth.flatten(1).gather(1, row * size + column)
@@ -54,7 +55,7 @@ def render_depth_maps(objects: GatheredObjects, *, directions: int = 48, size: i
     num_objects = len(objects.texture_of)
     instances = repeat_per_view(objects, directions)
     matrices = camera.clip_from_world(NEAR, FAR)[instances.image_of_vertex % directions]
-    clip = torch.einsum("vij,vj->vi", matrices, F.pad(objects.vertices[instances.vertex], (0, 1), value=1.0))
+    clip = applied(matrices, F.pad(objects.vertices[instances.vertex], (0, 1), value=1.0))
     fragments = rasterize_packed(clip, instances.faces, instances.image_of_face, num_objects * directions, (size, size))
     depth = (fragments.depth * (FAR - NEAR) + FAR + NEAR) / 2
     depth = depth.masked_fill(fragments.triangle < 0, torch.inf)

@@ -9,7 +9,6 @@ from infinitemesh.data.procedural_shapes import NAMED_OBJECTS
 from infinitemesh.errors import InputError
 from infinitemesh.types import Camera, Mesh
 
-
 HEADLIGHT_AND_TYRE = ((0.95, 0.80, 0.30), (0.13, 0.13, 0.15))
 
 
