@@ -26,6 +26,7 @@ SMOOTHING_ROUNDS = 4
 NEIGHBOUR_WEIGHT = 0.35  # in cosines: how much a face gives up to share the axis of all its neighbours
 OVERLAP_GRID = 512
 PEELS = 3
+MAX_PACKINGS = 8
 XATLAS_CHART_OPTIONS = dict(  # the fast ones of those that were tried; the defaults make more charts in more time
     max_iterations=1,
     max_cost=8.0,
@@ -153,19 +154,20 @@ def _pack(flat: np.ndarray, faces: np.ndarray, resolution: int, padding: int) ->
     a, b, c = flat[faces].astype(np.float64).transpose(1, 0, 2)
     area = 0.5 * np.abs(_cross(b - a, c - a)).sum()
     texels_per_unit = room * np.sqrt(0.75 / max(area, 1e-20))
-    fitting = None
-    for _ in range(8):
+    fitting: tuple[np.ndarray, np.ndarray] | None = None
+    for _ in range(MAX_PACKINGS):
         texel, packed, side = _pack_at(flat, faces, float(texels_per_unit), padding)
         if side <= room:
-            fitting = texel
+            fitting = texel + 1, packed
             if side > 0.97 * room:
-                break
+                return fitting
         elif fitting is not None:
-            break
+            return fitting
         texels_per_unit *= room / side * 0.995
-    if fitting is None:  # more charts than the texture holds at this padding
-        fitting = texel * (room / side)
-    return fitting + 1, packed
+    if fitting is None:  # the padding of very many charts can leave no room for them
+        texel, packed, side = _pack_at(flat, faces, float(texels_per_unit), padding)
+        fitting = texel * min(1.0, room / side) + 1, packed
+    return fitting
 
 
 def _pack_at(flat: np.ndarray, faces: np.ndarray, texels_per_unit: float, padding: int):
@@ -200,7 +202,9 @@ def _place_the_rest(texel: np.ndarray, packed: np.ndarray, faces: np.ndarray, ve
     inside = corner[packed[corner]]
     anchor[piece[inside]] = inside
     at = anchor[piece]
-    return np.where(packed[:, None], texel, np.where(at[:, None] >= 0, texel[at], 0.5))
+    texel = np.where(packed[:, None], texel, texel[at])
+    texel[~packed & (at < 0)] = 0.5
+    return texel
 
 
 def _depth_in_pile(corners: np.ndarray, chart: np.ndarray, height: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
@@ -64,10 +64,15 @@ def paint(texels: Texels, rgb: Float[Tensor, "t 3"]) -> Float[Tensor, "3 r r"]:
     canvas[texels.index] = rgb.clamp(0, 1)
     covered = torch.zeros(size * size, dtype=torch.bool, device=rgb.device)
     covered[texels.index] = True
-    outside = (~covered).reshape(size, size).cpu().numpy()
-    row, column = distance_transform_edt(outside, return_distances=False, return_indices=True)
-    nearest = torch.from_numpy(row.astype(np.int64) * size + column).to(rgb.device)
+    nearest = nearest_true(covered.reshape(size, size))
     return rearrange(canvas[nearest], "row column rgb -> rgb row column")
+
+
+def nearest_true(mask: Bool[Tensor, "h w"]) -> Int[Tensor, "h w"]:
+    """For every cell the flat index of the nearest cell that is true."""
+    rows_columns = distance_transform_edt(~mask.cpu().numpy(), return_distances=False, return_indices=True)
+    row, column = np.asarray(rows_columns, dtype=np.int64)
+    return torch.from_numpy(row * mask.shape[1] + column).to(mask.device)
 
 
 def texel_coverage(mesh: Mesh, *, rasterizer: Rasterizer | None = None) -> float:
@@ -79,6 +84,7 @@ def texel_coverage(mesh: Mesh, *, rasterizer: Rasterizer | None = None) -> float
 
 
 def _rasterize_atlas(mesh: Mesh, size: int | tuple[int, ...], rasterizer: Rasterizer) -> Fragments:
+    assert mesh.uv is not None
     height, width = (size, size) if isinstance(size, int) else size
     flat = torch.cat([mesh.uv * 2 - 1, torch.zeros_like(mesh.uv)], dim=-1)
     clip = flat + flat.new_tensor([0, 0, 0, 1])

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
+from infinitemesh.render.bake import nearest_true
 from infinitemesh.render.fragments import Rasterizer
 from infinitemesh.render.shading import clip_positions
 from infinitemesh.render.torch_rasterizer import TorchRasterizer
@@ -110,13 +111,11 @@ def _beyond_edges(
 
     Distances are in pixels; what lies beyond the border is unusable.
     """
-    size = rgb.shape[-1]
     pictures, clearance = [], []
-    for picture, mask in zip(rgb, usable.cpu().numpy(), strict=True):
-        row, column = distance_transform_edt(~mask, return_distances=False, return_indices=True)
-        nearest = torch.from_numpy(row.astype(np.int64) * size + column).to(rgb.device)
-        pictures.append(picture.flatten(1)[:, nearest])
-        clearance.append(distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1])
+    for picture, mask in zip(rgb, usable, strict=True):
+        pictures.append(picture.flatten(1)[:, nearest_true(mask)])
+        distance = np.asarray(distance_transform_edt(np.pad(mask.cpu().numpy(), 1)))
+        clearance.append(distance[1:-1, 1:-1])
     return torch.stack(pictures), torch.from_numpy(np.stack(clearance)).to(rgb)
 
 

@@ -2,12 +2,12 @@
 
 from abc import abstractmethod
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from infinitemesh.errors import InputError
 from infinitemesh.geometry.normals import same_point, vertex_normals
@@ -24,16 +24,23 @@ WELL_SEEN = 0.9  # trust from which a point may correct the field
 POINTS_TO_CORRECT_WITH = 30_000  # enough for the 32^3 cells of `spread`
 
 
+@runtime_checkable
+class ColourDecoder(Protocol):
+    """What texturing asks of `FieldDecoders`: sRGB in [0, 1], or a little beyond, at points of [-1, 1]^3."""
+
+    def colour(self, planes: Float[Tensor, "b 3 c r r"], points: Float[Tensor, "b n 3"]) -> Float[Tensor, "b n 3"]: ...
+
+
 class Texturing(Stage):
     """Gives a mesh its colour. Subclasses fill `forward`; `surface_colour` is what both finished ways share.
 
-    `decoders` answers `colour(planes, points)` as `FieldDecoders` does. `project_views` False leaves the views unused;
-    `correct_field` shifts the field's colour towards the views' where these do not reach, so that tints do not show.
+    `project_views` False leaves the views unused; `correct_field` shifts the field's colour towards the views' where
+    these do not reach, so that a tint of the field does not show.
     """
 
     def __init__(
         self,
-        decoders: nn.Module,
+        decoders: ColourDecoder,
         *,
         project_views: bool = True,
         correct_field: bool = True,
@@ -97,7 +104,7 @@ class BakedTexture(Texturing):
 
     def __init__(
         self,
-        decoders: nn.Module,
+        decoders: ColourDecoder,
         *,
         texture_size: int = 1024,
         padding: int = 4,
@@ -105,7 +112,8 @@ class BakedTexture(Texturing):
         **options: Any,
     ):
         super().__init__(decoders, **options)
-        self.texture_size, self.padding, self.unwrap_method = texture_size, padding, unwrap_method
+        self.texture_size, self.padding = texture_size, padding
+        self.unwrap_method: UnwrapMethod = unwrap_method
 
     @torch.inference_mode()
     def forward(self, mesh: Mesh, triplane: Triplane, views: ViewSet) -> Mesh:
