@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             module, function = HANDED_ON[words[0]]
             getattr(import_module(module), function)(words[1:])
             return 0
-        parsed = vars(_parser().parse_args(words))
+        parsed = {name: value for name, value in vars(_parser().parse_args(words)).items() if name != "debug"}
         run = getattr(import_module(COMMANDS), parsed.pop("run"))
         if line := run(**parsed):
             print(line)

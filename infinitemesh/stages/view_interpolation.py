@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from infinitemesh.errors import GenerationError
+from infinitemesh.errors import GenerationError, InputError
 from infinitemesh.stages.base import OnProgress, Stage, silent
 from infinitemesh.stages.coarse import CoarseRenderer
 from infinitemesh.stages.denoise import Sampling, ViewDiffusion, ViewQuery
@@ -31,7 +31,7 @@ from infinitemesh.stages.view_sets import (
     stack_cameras,
 )
 from infinitemesh.stages.warp import warp_views
-from infinitemesh.types import Camera, ViewSet
+from infinitemesh.types import MAIN_AZIMUTHS_DEG, Camera, ViewSet
 
 STAGE = "view_interpolation"
 
@@ -57,6 +57,9 @@ class ViewInterpolation(Stage):
 
     def __init__(self, *, num_between: int = 2, trajectory: Trajectory = "flat", levels: int = 1):
         super().__init__()
+        plan_targets(MAIN_AZIMUTHS_DEG, trajectory, num_between)  # raises now, not after minutes of work
+        if levels > 1 and not isinstance(trajectory, str):
+            raise InputError(f"a list of poses is interpolated once, not levels={levels} times: name a trajectory")
         self.num_between, self.trajectory, self.levels = num_between, trajectory, levels
 
     @abstractmethod

@@ -116,6 +116,19 @@ def test_coarse_views_come_from_the_reconstruction_of_the_whole_ring():
         torch.testing.assert_close(alone.alpha, together.alpha, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"trajectory": "upwards"}, "unknown trajectory"),
+        ({"num_between": 0}, "at least 1"),
+        ({"trajectory": [(10.0, 0.0)], "levels": 2}, "levels=2"),
+    ],
+)
+def test_impossible_settings_are_refused_at_once(settings: dict, says: str):
+    with pytest.raises(InputError, match=says):
+        NearestView(**settings)
+
+
 def test_one_view_is_no_ring():
     with pytest.raises(InputError, match="at least 2 views"):
         NearestView()(ellipsoid([0.0]))
