@@ -7,7 +7,7 @@ closest points (ICP); the best by Chamfer distance or by share of inliers wins. 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations, product
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from torch import Tensor
 from infinitemesh.errors import InputError
 from infinitemesh.evaluate.metrics_mesh import sample_surface
 from infinitemesh.types import Mesh
+
+if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
 
 Starts = Literal["none", "yaw", "yaw_pitch", "rotations24"]
 
@@ -38,8 +41,9 @@ class Alignment:
     icp_scale: bool = False
     choose: Literal["chamfer", "inliers"] = "chamfer"
     inlier_distance: float = 0.02
-    samples: int = 2000
-    iterations: int = 40
+    samples: int = 1000  # that look for their nearest among `density` times as many of the other surface
+    density: int = 20
+    iterations: int = 80
 
     def __post_init__(self) -> None:
         if self.starts not in ("none", "yaw", "yaw_pitch", "rotations24"):
@@ -71,36 +75,70 @@ def fit_box(mesh: Mesh, truth: Mesh) -> Mesh:
 
 def align(mesh: Mesh, truth: Mesh, how: Alignment, *, seed: int = 0) -> tuple[Mesh, Similarity]:
     """The best of the tried transforms of `mesh`; with starts `none` and no ICP, the mesh itself."""
-    result_points = sample_surface(mesh, how.samples, seed=seed).points.numpy().astype(np.float64)
-    truth_points = sample_surface(truth, how.samples, seed=seed + 1).points.numpy().astype(np.float64)
-    box = truth.vertices.detach().cpu().double()
-    centre = ((box.amin(0) + box.amax(0)) / 2).numpy()
-    best = best_similarity(result_points, truth_points, centre, how)
+    search = _Search.of(mesh, truth, how, seed)
+    best = search.best()
     if how.starts == "none" and not how.icp:
         return mesh, best
     return best.apply(mesh), best
 
 
-def best_similarity(
-    result: NDArray[np.float64], truth: NDArray[np.float64], centre: NDArray[np.float64], how: Alignment
-) -> Similarity:
-    from scipy.spatial import cKDTree
+_Transform = tuple[NDArray[np.float64], float, NDArray[np.float64]]  # rotation, scale, shift
 
-    tree = cKDTree(truth)
-    tried = []
-    for rotation, scale in product(start_rotations(how), how.scales if how.starts != "none" else (1.0,)):
-        shift = centre - scale * rotation @ centre
-        transform = (rotation, scale, shift)
-        if how.icp:
-            transform = _icp(result, truth, tree, transform, how)
+
+@dataclass(frozen=True)
+class _Search:
+    """Samples of both surfaces. Trees are built once: truth's points look into the result's own frame."""
+
+    how: Alignment
+    result: NDArray[np.float64]
+    truth: NDArray[np.float64]
+    result_tree: "cKDTree"
+    truth_tree: "cKDTree"
+    centre: NDArray[np.float64]
+
+    @staticmethod
+    def of(mesh: Mesh, truth: Mesh, how: Alignment, seed: int) -> "_Search":
+        from scipy.spatial import cKDTree
+
+        count = how.samples * how.density
+        dense = [sample_surface(m, count, seed=seed + k).points.double().numpy() for k, m in enumerate((mesh, truth))]
+        box = truth.vertices.detach().cpu().double()
+        centre = ((box.amin(0) + box.amax(0)) / 2).numpy()
+        few = [points[how.density // 2 :: how.density] for points in dense]
+        return _Search(how, few[0], few[1], cKDTree(dense[0]), cKDTree(dense[1]), centre)
+
+    def best(self) -> Similarity:
+        how, tried = self.how, []
+        for rotation, scale in product(start_rotations(how), how.scales if how.starts != "none" else (1.0,)):
+            transform = (rotation, scale, self.centre - scale * rotation @ self.centre)
+            if how.icp:
+                transform = self._refined(transform)
+            forth, back, _, _ = self._matched(transform)
+            chamfer = float(forth.mean() + back.mean()) / 2
+            inliers = float((forth < how.inlier_distance).mean() + (back < how.inlier_distance).mean()) / 2
+            tried.append((chamfer if how.choose == "chamfer" else -inliers, chamfer, transform))
+        _, chamfer, (rotation, scale, shift) = min(tried, key=lambda entry: entry[:2])
+        return Similarity(torch.from_numpy(rotation).float(), float(scale), torch.from_numpy(shift).float(), chamfer)
+
+    def _matched(self, transform: _Transform) -> tuple[NDArray[np.float64], ...]:
+        """Distances of the result's and of the truth's samples, and the points they found (truth's, result's own)."""
         rotation, scale, shift = transform
-        moved = scale * result @ rotation.T + shift
-        forth, back = tree.query(moved)[0], cKDTree(moved).query(truth)[0]
-        chamfer = float(forth.mean() + back.mean()) / 2
-        inliers = float((forth < how.inlier_distance).mean() + (back < how.inlier_distance).mean()) / 2
-        tried.append((chamfer if how.choose == "chamfer" else -inliers, chamfer, transform))
-    _, chamfer, (rotation, scale, shift) = min(tried, key=lambda entry: entry[:2])
-    return Similarity(torch.from_numpy(rotation).float(), float(scale), torch.from_numpy(shift).float(), chamfer)
+        forth, truth_index = self.truth_tree.query(scale * self.result @ rotation.T + shift)
+        back, result_index = self.result_tree.query((self.truth - shift) @ rotation / scale)
+        return forth, back * scale, self.truth_tree.data[truth_index], self.result_tree.data[result_index]
+
+    def _refined(self, transform: _Transform) -> _Transform:
+        """Point-to-point ICP with matches both ways, so that a part cannot shrink into a dense region."""
+        last = np.inf
+        for _ in range(self.how.iterations):
+            forth, back, found_truth, found_result = self._matched(transform)
+            source, target = np.concatenate([self.result, found_result]), np.concatenate([found_truth, self.truth])
+            transform = _umeyama(source, target, with_scale=self.how.icp_scale, scale=transform[1])
+            error = float(forth.mean() + back.mean())
+            if last - error < 1e-5 * last:
+                break
+            last = error
+        return transform
 
 
 def start_rotations(how: Alignment) -> Sequence[NDArray[np.float64]]:
@@ -114,34 +152,7 @@ def start_rotations(how: Alignment) -> Sequence[NDArray[np.float64]]:
     return [_about_x(p) @ turn for p in how.pitches_deg for turn in turns]
 
 
-def _icp(
-    result: NDArray[np.float64],
-    truth: NDArray[np.float64],
-    tree: object,
-    start: tuple[NDArray[np.float64], float, NDArray[np.float64]],
-    how: Alignment,
-) -> tuple[NDArray[np.float64], float, NDArray[np.float64]]:
-    """Point-to-point ICP with nearest neighbours both ways, so that a part cannot shrink into a dense region."""
-    from scipy.spatial import cKDTree
-
-    rotation, scale, shift = start
-    last = np.inf
-    for _ in range(how.iterations):
-        moved = scale * result @ rotation.T + shift
-        forth_distance, forth = tree.query(moved)  # type: ignore[attr-defined]
-        back_distance, back = cKDTree(moved).query(truth)
-        source, target = np.concatenate([result, result[back]]), np.concatenate([truth[forth], truth])
-        rotation, scale, shift = _umeyama(source, target, with_scale=how.icp_scale, scale=scale)
-        error = float(forth_distance.mean() + back_distance.mean())
-        if last - error < 1e-5 * last:
-            break
-        last = error
-    return rotation, scale, shift
-
-
-def _umeyama(
-    source: NDArray[np.float64], target: NDArray[np.float64], *, with_scale: bool, scale: float
-) -> tuple[NDArray[np.float64], float, NDArray[np.float64]]:
+def _umeyama(source: NDArray[np.float64], target: NDArray[np.float64], *, with_scale: bool, scale: float) -> _Transform:
     """The least-squares similarity (Umeyama 1991), never a mirror; without `with_scale` at the given scale."""
     source_mean, target_mean = source.mean(0), target.mean(0)
     u, stretch, vt = np.linalg.svd((target - target_mean).T @ (source - source_mean) / len(source))

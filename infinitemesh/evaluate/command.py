@@ -116,4 +116,4 @@ def make_system(
 def folder_name(system: str) -> str:
     """A system's name as a folder's: letters, digits, dots and dashes."""
     plain = "".join(c if c.isalnum() or c in ".-+" else "-" for c in system.strip())
-    return "-".join(part for part in plain.split("-") if part) or "system"
+    return "-".join(part for part in plain.split("-") if part.strip(".")) or "system"

@@ -198,7 +198,7 @@ def _rotation_hint(result: Mesh, truth: Mesh, score: float) -> str:
     side = float((truth.vertices.amax(0) - truth.vertices.amin(0)).amax())
     if score < FRAME_HINT_CHAMFER * side:
         return ""
-    _, best = align(result, truth, Alignment(starts="rotations24"))
+    _, best = align(result, truth, Alignment(starts="rotations24", samples=500))
     if best.score > FRAME_HINT_GAIN * score:
         return ""
     matrix = [[round(value) for value in row] for row in best.rotation.tolist()]

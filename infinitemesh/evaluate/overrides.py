@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from torch import nn
 
-from infinitemesh.bundle import PARTS, arguments, rebuilt
 from infinitemesh.errors import InputError
 from infinitemesh.messages import nearest
 
@@ -58,6 +57,8 @@ def apply_overrides(pipeline: "InfiniteMeshPipeline", overrides: Mapping[str, An
 
 def _changed(part: Any, names: Sequence[str], value: Any, path: str) -> Any:
     """The part rebuilt with one setting changed, however deep."""
+    from infinitemesh.bundle import arguments, rebuilt  # imports diffusers, which workers that only measure do without
+
     if part is None:
         raise InputError(f"--set {path}: the pipeline lacks that stage")
     first, *deeper = names
@@ -72,6 +73,8 @@ def _changed(part: Any, names: Sequence[str], value: Any, path: str) -> Any:
 
 
 def _named(name: Any, path: str) -> nn.Module:
+    from infinitemesh.bundle import PARTS
+
     if name not in PARTS:
         raise InputError(f"--set {path}: there is no finished part `{name}`{nearest(str(name), list(PARTS))}")
     try:

@@ -33,7 +33,10 @@ class SurfaceRule:
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeRule:
-    """IoU of occupancy at one point in each cell of [-half_extent, half_extent]^3 (`winding.occupancy_grid`)."""
+    """IoU of occupancy at one point in each cell of [-half_extent, half_extent]^3 (`winding.occupancy_grid`).
+
+    What a result has outside the cube is not seen.
+    """
 
     resolution: int = 64
     half_extent: float = 0.5

@@ -43,10 +43,10 @@ def _egg() -> trimesh.Trimesh:
 
 
 def _lobes() -> trimesh.Trimesh:
-    """A star-shaped surface whose front, back and sides all differ."""
+    """A star-shaped surface whose sides all differ, and which is no mirror image of itself."""
     shape = trimesh.creation.icosphere(subdivisions=5)
     x, y, z = shape.vertices.T
-    radius = 1 + 0.25 * np.sin(3 * x + 1) * np.cos(2 * y) + 0.2 * np.sin(4 * z + 2 * x)
+    radius = 1 + 0.3 * np.sin(3 * x + 1) * np.cos(2 * y - x) + 0.25 * np.sin(4 * z + 2 * x + 3 * y)
     shape.vertices = shape.vertices * radius[:, None]
     return shape
 
