@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 
 from infinitemesh.errors import InputError
+from infinitemesh.types import Mesh
 
 TRAINING_TIERS = ("A", "B", "U")
 EVALUATION_TIER = "eval"
@@ -107,19 +108,13 @@ def _list_folder(folder: Path) -> list[SourceObject]:
 def read_object(path: str | Path, *, max_faces: int = 24_000) -> TexturedArrays:
     """Reads a GLB, moves it to the box frame and decimates what has more than `max_faces` faces.
 
-    The texture is the base colour one, or one pixel of the base colour factor. Vertex colours are not read.
-    Raises InputError for a file that is not a mesh with at least 4 faces.
+    Vertex colours become a texture with one texel a face. Raises InputError for a file that is not a mesh with at least
+    4 faces.
     """
-    import trimesh
-
-    try:
-        mesh = trimesh.load(path, force="mesh", process=False)
-    except Exception as error:  # trimesh raises whatever its readers meet
-        raise InputError(f"{path} cannot be read as a mesh: {error}") from error
-    vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
-    if len(faces) < 4 or not np.isfinite(vertices).all():
-        raise InputError(f"{path} has {len(faces)} faces or vertices that are not finite; an object needs at least 4")
-    uv, texture = _base_colour(mesh, len(vertices))
+    mesh = Mesh.load(path)
+    if len(mesh.faces) < 4:
+        raise InputError(f"{path} has {len(mesh.faces)} faces; an object needs at least 4")
+    vertices, faces, uv, texture = _with_texture(mesh)
     if len(faces) > max_faces:
         vertices, faces, uv = _decimate(vertices, faces, uv, max_faces)
     uv, texture = _into_unit_square(uv, texture)
@@ -128,19 +123,24 @@ def read_object(path: str | Path, *, max_faces: int = 24_000) -> TexturedArrays:
     return TexturedArrays(vertices, faces, uv, texture)
 
 
-def _base_colour(mesh, num_vertices: int) -> tuple[np.ndarray, Image.Image | None]:
-    uv = getattr(mesh.visual, "uv", None)
-    material = getattr(mesh.visual, "material", None)
-    texture = getattr(material, "baseColorTexture", None)
-    factor = getattr(material, "baseColorFactor", None)
-    if uv is not None and texture is not None:
-        return np.stack([uv[:, 0], 1 - uv[:, 1]], axis=-1), texture.convert("RGB")  # trimesh turns v upside down
-    if factor is not None:
-        linear = np.asarray(factor[:3], np.float64) / (255 if np.asarray(factor).dtype.kind in "iu" else 1)
-        srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clip(1e-9) ** (1 / 2.4) - 0.055)
-        colour = tuple(round(255 * c) for c in srgb.clip(0, 1))
-        return np.zeros((num_vertices, 2)), Image.new("RGB", (1, 1), colour)
-    return np.zeros((num_vertices, 2)), None
+def _with_texture(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray, Image.Image | None]:
+    vertices, faces = mesh.vertices.numpy().astype(np.float64), mesh.faces.numpy().astype(np.int64)
+    if mesh.uv is not None and mesh.texture is not None:
+        texture = (mesh.texture.permute(1, 2, 0) * 255).round().byte().numpy()
+        return vertices, faces, mesh.uv.numpy().astype(np.float64), Image.fromarray(texture)
+    if mesh.vertex_rgb is None:
+        return vertices, faces, np.zeros((len(vertices), 2)), None
+    side = int(np.ceil(np.sqrt(len(faces))))
+    texels = np.zeros((side * side, 3))
+    texels[: len(faces)] = mesh.vertex_rgb.numpy()[faces].mean(1)
+    place = np.stack(np.divmod(np.arange(len(faces)), side)[::-1], axis=-1)
+    texture = Image.fromarray(np.round(texels.reshape(side, side, 3) * 255).astype(np.uint8))
+    return (
+        vertices[faces].reshape(-1, 3),
+        np.arange(faces.size).reshape(-1, 3),
+        np.repeat((place + 0.5) / side, 3, axis=0),
+        texture,
+    )
 
 
 def _decimate(

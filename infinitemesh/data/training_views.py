@@ -21,6 +21,7 @@ from infinitemesh.data.materials import Materials, paint, sample_textures
 from infinitemesh.data.object_pack import ObjectPack
 from infinitemesh.data.rigs import Rig
 from infinitemesh.data.surface import crease_normals
+from infinitemesh.data.visibility import fragments_at_once
 from infinitemesh.errors import InputError
 from infinitemesh.render.torch_rasterizer import rasterize_packed
 from infinitemesh.types import Camera
@@ -107,7 +108,14 @@ def _render_views(
     homogeneous = F.pad(world[instances.vertex], (0, 1), value=1.0)
     clip = applied(clip_from_world, homogeneous)
     full = size * supersample
-    fragments = rasterize_packed(clip, instances.faces, instances.image_of_face, num_objects * num_views, (full, full))
+    fragments = rasterize_packed(
+        clip,
+        instances.faces,
+        instances.image_of_face,
+        num_objects * num_views,
+        (full, full),
+        fragments_per_chunk=fragments_at_once(world.device),
+    )
     channels = 8 if lighting is None else 11
     total = torch.zeros(num_objects * num_views * size * size, channels, device=world.device)
     for row in range(supersample):  # each pass meets a pixel at most once: no two samples are added at the same time

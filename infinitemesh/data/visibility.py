@@ -56,11 +56,23 @@ def render_depth_maps(objects: GatheredObjects, *, directions: int = 48, size: i
     instances = repeat_per_view(objects, directions)
     matrices = camera.clip_from_world(NEAR, FAR)[instances.image_of_vertex % directions]
     clip = applied(matrices, F.pad(objects.vertices[instances.vertex], (0, 1), value=1.0))
-    fragments = rasterize_packed(clip, instances.faces, instances.image_of_face, num_objects * directions, (size, size))
+    fragments = rasterize_packed(
+        clip,
+        instances.faces,
+        instances.image_of_face,
+        num_objects * directions,
+        (size, size),
+        fragments_per_chunk=fragments_at_once(device),
+    )
     depth = (fragments.depth * (FAR - NEAR) + FAR + NEAR) / 2
     depth = depth.masked_fill(fragments.triangle < 0, torch.inf)
     around = -F.max_pool2d(F.pad(-depth, (1, 1, 1, 1), value=-torch.inf), 2, stride=1)
     return DepthMaps(rearrange(around, "(b d) h w -> b d h w", b=num_objects), camera)
+
+
+def fragments_at_once(device: torch.device) -> int:
+    """How many pixels of triangles to test together: on CUDA few launches count more than 2.5 GB."""
+    return 1 << (24 if device.type == "cuda" else 20)
 
 
 def sphere_cameras(num: int, device: torch.device | str) -> Camera:

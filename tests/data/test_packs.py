@@ -18,6 +18,7 @@ from infinitemesh.data.geometry_codec import (
 from infinitemesh.data.packs import load_packs, pack_evaluation_objects, pack_objects
 from infinitemesh.data.sources import read_object
 from infinitemesh.errors import InputError
+from infinitemesh.types import Mesh
 
 
 def textured_sphere(rng: np.random.Generator, subdivisions: int = 2, px: int = 96) -> trimesh.Trimesh:
@@ -144,3 +145,19 @@ def test_shard_headers_are_plain_json(collection, tmp_path):
     report = pack_objects(collection / "index.csv", tmp_path / "packs")
     with np.load(report.shards[0], allow_pickle=False) as shard:
         assert json.loads(shard["header"].tobytes())["purpose"] == "training"
+
+
+def test_vertex_colours_become_a_texture(tmp_path):
+    box = trimesh.creation.box((1, 1, 1))
+    sides = trimesh.Trimesh(box.vertices[box.faces].reshape(-1, 3), np.arange(36).reshape(-1, 3), process=False)
+    rgb = np.repeat(np.random.default_rng(3).integers(0, 256, (12, 3)), 3, axis=0)
+    Mesh(
+        torch.tensor(sides.vertices).float(), torch.tensor(sides.faces), vertex_rgb=torch.tensor(rgb / 255).float()
+    ).save(tmp_path / "box.glb")
+    pack_objects(tmp_path, tmp_path / "packs", texture_px=64)
+    pack = load_packs(tmp_path / "packs")
+    mesh = pack.mesh(0)
+    middle = (mesh.uv[mesh.faces].mean(1) * 64).long()
+    painted = mesh.texture[:, middle[:, 1], middle[:, 0]].T
+    torch.testing.assert_close(painted, torch.tensor(rgb[::3] / 255).float(), atol=0.01, rtol=0)
+    assert pack.has_colour.all()
