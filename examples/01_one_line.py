@@ -1,0 +1,16 @@
+"""One photograph to one textured mesh.
+
+python examples/01_one_line.py --photo photo.jpg --out chair.glb
+"""
+
+from jsonargparse import auto_cli
+
+from infinitemesh import image_to_mesh
+
+
+def main(photo: str = "examples/images/robot.jpg", out: str = "robot.glb", model: str = "small"):
+    image_to_mesh(photo, model=model).save(out, overwrite=True)
+
+
+if __name__ == "__main__":
+    auto_cli(main, as_positional=False)
