@@ -22,7 +22,7 @@ from infinitemesh.types import Camera, Mesh, ViewSet
 
 POINTS_PER_CHUNK = 1 << 18
 OPAQUE_ALPHA = 0.95  # pixels below are mixed with the background
-TOLERANCE_AT_AN_ANGLE = 0.25
+TOLERANCE_AT_AN_ANGLE = 0.1  # pixel widths times 1 / cos^2, for curvature and the angle between smooth and flat normals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,8 +151,8 @@ def _visible_share(
     """In [0, 1]: 0 where something else is in front, or outside the picture.
 
     Each of the four pixels around the point compares the mesh's depth with that of the point's tangent plane under its
-    centre, so steep surfaces do not occlude themselves. What is left for the tolerance is curvature, and the angle
-    between smooth and flat normals: about one pixel width head on, rising with 1 / cos^2.
+    centre, so steep surfaces do not occlude themselves. The tolerance that is left is one pixel width head on and
+    4.3 at the steepest angle of 80 degrees: an occluder must be further in front than that.
     """
     size = depth.shape[-1]
     rotation, translation = camera.cam_from_world[:3, :3], camera.cam_from_world[:3, 3]

@@ -96,6 +96,31 @@ def test_faces_without_area_do_not_spread_over_the_atlas(method):
     assert texels_covered_twice(unwrapped, 256) == 0
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_sliver_stays_beside_its_edge(method):
+    """Its third corner is the middle of a box side's diagonal and belongs to no other face."""
+    vertices, faces = tensors(trimesh.creation.box((1, 1, 1)))
+    corners = vertices[faces[0]]
+    longest = max(range(3), key=lambda i: (corners[i] - corners[i - 1]).norm())
+    ends = faces[0, [longest, longest - 1]]
+    sliver = torch.cat([ends, torch.tensor([len(vertices)])])[None]
+    vertices = torch.cat([vertices, vertices[ends].mean(0, keepdim=True)])
+    unwrapped = unwrap(vertices, torch.cat([faces, sliver]), resolution=256, method=method)
+    a, b, c = unwrapped.uv[unwrapped.faces[-1]]
+    diagonal = (a - b).norm()
+    assert (a - c).norm() <= diagonal and (b - c).norm() <= diagonal
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_the_unit_of_length_does_not_matter(scale, method):
+    vertices, faces = torus()
+    first, second = (unwrap(each, faces, resolution=256, method=method) for each in (vertices, vertices * scale))
+    covered = [area(each.uv[each.faces]) for each in (first, second)]
+    assert covered[1].min() > 0.2 * covered[0].min()
+    assert covered[1].sum() > 0.7 * covered[0].sum()
+
+
 def test_bad_meshes_are_refused():
     vertices, faces = torus()
     with pytest.raises(InputError, match="without faces"):

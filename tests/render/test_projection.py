@@ -91,6 +91,24 @@ def test_what_is_behind_never_takes_the_colour_of_what_is_in_front(projection):
     assert aside.any() and (only_front.trust[aside] == 1).all()
 
 
+@pytest.mark.parametrize("projection", PROJECTIONS)
+@pytest.mark.parametrize("tilt_deg", [0.0, 60.0, 75.0])
+def test_a_steep_plane_does_not_hide_itself_but_a_sheet_close_before_it_does(tilt_deg, projection):
+    size, grid = 128, torch.linspace(-0.6, 0.6, 40)
+    v, u = (each.flatten() for each in torch.meshgrid(grid, grid, indexing="ij"))
+    camera = Camera.orbit([tilt_deg], projection=projection)
+    front, normals = torch.stack([u, v, torch.zeros_like(u)], dim=-1), torch.tensor([[0.0, 0.0, 1.0]]).expand(1600, 3)
+    gap = 2.5 * 1.8 / size
+    corners = torch.tensor([[-0.7, -0.7, 0.0], [0.7, -0.7, 0.0], [0.7, 0.7, 0.0], [-0.7, 0.7, 0.0]])
+    faces = torch.tensor([[0, 1, 2], [0, 2, 3]])
+    mesh = Mesh(torch.cat([corners, corners - torch.tensor([0, 0, gap])]), torch.cat([faces, faces + 4]))
+    views = filled(views_of(mesh, camera, size), torch.ones(1, 3))
+    assert (project_views(front, normals, mesh, views).trust > 0).all()
+    behind = front - torch.tensor([0, 0, gap])
+    hidden = (camera.project(behind)[0][0, :, 0] - 0.5).abs() < 0.1  # seen through the middle of the front sheet
+    assert hidden.any() and (project_views(behind, normals, mesh, views).trust[hidden] == 0).all()
+
+
 @pytest.mark.parametrize("swell", [0.0, 0.05])
 def test_the_background_never_bleeds(swell):
     """Also where the mesh is larger than the object in the picture."""
