@@ -12,7 +12,6 @@ import argparse
 import hashlib
 import io
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from infinitemesh.data.sources import (
     read_object,
 )
 from infinitemesh.errors import InputError
+from infinitemesh.files import atomic_write_all
 
 __all__ = ["ObjectPack", "PackReport", "load_packs", "pack_evaluation_objects", "pack_objects"]
 
@@ -137,10 +137,9 @@ def _pack(
         raise InputError(f"none of the {len(objects)} objects could be read; the first reason: {skipped[0]}")
     shards = _shards_below(packed, int(max_shard_mib * 2**20), purpose, texture_px)
     paths = tuple(out_dir / f"pack-{i:03d}.npz" for i in range(len(shards)))
-    for path, shard in zip(paths, shards, strict=True):
-        temporary = path.with_suffix(".partial")
-        temporary.write_bytes(shard)
-        os.replace(temporary, path)
+    with atomic_write_all(paths, overwrite=overwrite) as temporaries:
+        for temporary, shard in zip(temporaries, shards, strict=True):
+            temporary.write_bytes(shard)
     for path in set(old) - set(paths):
         path.unlink()
     return PackReport(paths, len(packed), sum(map(len, shards)), tuple(skipped))
