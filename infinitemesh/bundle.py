@@ -52,7 +52,7 @@ PARTS: Mapping[str, str] = {  # class: module
     "CoarseRenderer": "infinitemesh.stages.coarse",
     "ViewDiffusion": "infinitemesh.stages.denoise",
     "Sampling": "infinitemesh.stages.denoise",
-    "ViewChannels": "infinitemesh.stages.denoise",
+    "ViewChannels": "infinitemesh.stages.view_query",
     "NoiseSchedule": "infinitemesh.models.schedulers",
     "ProjectionOptions": "infinitemesh.render.projection",
 }

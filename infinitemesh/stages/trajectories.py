@@ -55,7 +55,8 @@ def plan_targets(
     A named trajectory puts `num_between` views into every gap. A list of (azimuth, elevation) is taken as it is
     (`num_between` is not used): each pose belongs to the gap that its azimuth falls into.
     """
-    azimuths = [float(a) % 360 for a in ring_azimuth_deg]
+    given = ring_azimuth_deg.tolist() if isinstance(ring_azimuth_deg, Tensor) else ring_azimuth_deg
+    azimuths = [float(a) % 360 for a in given]
     order = sorted(range(len(azimuths)), key=azimuths.__getitem__)
     _check_ring([azimuths[k] for k in order])
     around = [*order, order[0]]
@@ -138,6 +139,6 @@ def _target(pose: Pose, gap: int, around: list[int], starts: list[float], widths
 
 def ring_order(camera: Camera) -> Tensor:
     """Indices that sort views by azimuth (and by elevation where azimuths are equal)."""
-    azimuth = (camera.azimuth_deg.double() * 1e3).round() % 360_000  # 359.9999 is front, not the end of the ring
-    elevation = camera.elevation_deg.double()
+    azimuth = (camera.azimuth_deg.cpu().double() * 1e3).round() % 360_000  # 359.9999 is front, not the ring's end
+    elevation = camera.elevation_deg.cpu().double()
     return torch.argsort(azimuth + (elevation + 90) / 360, stable=True)

@@ -21,7 +21,12 @@ from infinitemesh.stages.denoise import (
     sample_latents,
 )
 from infinitemesh.stages.main_views import DiffusedMainViews, mirrored
-from infinitemesh.stages.view_interpolation import DiffusedInterpolation
+from infinitemesh.stages.view_interpolation import (
+    CoarseInterpolation,
+    DiffusedInterpolation,
+    NearestView,
+    ViewInterpolation,
+)
 from infinitemesh.types import MAIN_AZIMUTHS_DEG, Camera, ViewSet
 
 SIZE = 64
@@ -195,6 +200,44 @@ def test_free_poses_levels_and_other_picture_sizes_are_interpolated():
     made = DiffusedInterpolation(diffusion, num_between=1, sampling=Sampling(steps=1))(large)
     assert made.size == 2 * SIZE
     torch.testing.assert_close(made[made.is_main].rgb, large.rgb)
+
+
+class Echo(ViewDiffusion):
+    """Returns what it is given as `part` of every target."""
+
+    part = "reference"
+
+    def sample(self, query: ViewQuery, seeds, sampling, *, domains=("colour",), on_step=None) -> torch.Tensor:
+        assert len(seeds) == len(query.pictures) and all(len(row) == query.reference.shape[1] for row in seeds)
+        if self.part == "coarse":
+            return query.coarse[None]
+        groups = torch.arange(len(query.pictures))[:, None]
+        return query.pictures[groups, getattr(query, self.part)][None]
+
+
+@pytest.mark.parametrize("attend", ["gap", "ring"])
+@pytest.mark.parametrize("trajectory", ["flat", [(5.0, 0.0), (80.0, 9.0), (45.0, 0.0), (300.0, 1.0)]])
+def test_every_target_gets_its_own_reference_condition_and_coarse_render(attend: str, trajectory: str | list):
+    diffusion = tiny_diffusion()
+    diffusion.__class__ = Echo
+    torch.manual_seed(0)
+    lrm = LargeReconstructionModel.preset("tiny").eval()
+    coarse = CoarseRenderer(lrm, resolution=8)
+    stage = DiffusedInterpolation(diffusion, coarse=coarse, attend=attend, trajectory=trajectory, num_between=3)
+    rings = [views([270.0, 90.0, 0.0, 180.0], 1), views([10.0, 200.0], 2)]
+    for part, expected in (
+        ("reference", NearestView(trajectory=trajectory, num_between=3)),
+        ("condition", FarView(trajectory=trajectory, num_between=3)),
+        ("coarse", CoarseInterpolation(coarse, trajectory=trajectory, num_between=3)),
+    ):
+        diffusion.part = part
+        for made, ring in zip(stage.batch(rings, seeds=[0, 0]), rings, strict=True):
+            torch.testing.assert_close(made.rgb, expected(ring).rgb, atol=1e-4, rtol=0)
+
+
+class FarView(ViewInterpolation):
+    def synthesize(self, reference: ViewSet, condition: ViewSet, cameras: Camera, *, seed: int) -> ViewSet:
+        return condition
 
 
 def test_the_coarse_render_is_read_and_can_be_started_from():
