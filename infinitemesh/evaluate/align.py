@@ -20,7 +20,7 @@ from infinitemesh.evaluate.metrics_mesh import sample_surface
 from infinitemesh.types import Mesh
 
 if TYPE_CHECKING:
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
 Starts = Literal["none", "yaw", "yaw_pitch", "rotations24"]
 
@@ -92,20 +92,20 @@ class _Search:
     how: Alignment
     result: NDArray[np.float64]
     truth: NDArray[np.float64]
-    result_tree: "cKDTree"
-    truth_tree: "cKDTree"
+    result_tree: "KDTree"
+    truth_tree: "KDTree"
     centre: NDArray[np.float64]
 
     @staticmethod
     def of(mesh: Mesh, truth: Mesh, how: Alignment, seed: int) -> "_Search":
-        from scipy.spatial import cKDTree
+        from scipy.spatial import KDTree
 
         count = how.samples * how.density
         dense = [sample_surface(m, count, seed=seed + k).points.double().numpy() for k, m in enumerate((mesh, truth))]
         box = truth.vertices.detach().cpu().double()
         centre = ((box.amin(0) + box.amax(0)) / 2).numpy()
         few = [points[how.density // 2 :: how.density] for points in dense]
-        return _Search(how, few[0], few[1], cKDTree(dense[0]), cKDTree(dense[1]), centre)
+        return _Search(how, few[0], few[1], KDTree(dense[0]), KDTree(dense[1]), centre)
 
     def best(self) -> Similarity:
         how, tried = self.how, []

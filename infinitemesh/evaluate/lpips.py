@@ -52,6 +52,8 @@ class SqueezeLpips(Lpips):
     """The SqueezeNet-1.1 trunk and its seven heads."""
 
     label = "lpips_squeeze"
+    shift: Tensor
+    scale: Tensor
 
     def __init__(self) -> None:
         super().__init__()

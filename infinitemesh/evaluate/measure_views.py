@@ -68,7 +68,7 @@ def save_views(views: ViewSet, path: Path) -> Path:
     }
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(6)}.npz")
     try:
-        np.savez_compressed(temporary, **arrays)
+        np.savez_compressed(temporary, **arrays)  # pyright: ignore[reportArgumentType]
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -47,7 +47,7 @@ def _ssim_of_view(result: Float[Tensor, "c h w"], truth: Float[Tensor, "c h w"])
     height, width = (side - SSIM_WINDOW + 1 for side in result.shape[-2:])
     differs = (result != truth).any(0)
     if not differs.any():
-        return torch.ones(())
+        return torch.ones((), device=result.device)
     # a window without a difference scores exactly 1: only the box around the differences has to be filtered
     rows, columns = differs.any(1).nonzero()[:, 0], differs.any(0).nonzero()[:, 0]
     top, bottom = max(int(rows[0]) - SSIM_WINDOW + 1, 0), min(int(rows[-1]) + 1, height)
@@ -65,7 +65,7 @@ def _ssim_of_view(result: Float[Tensor, "c h w"], truth: Float[Tensor, "c h w"])
 
 def _blur(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
     """Valid gaussian filtering, one axis after the other."""
-    at = torch.arange(SSIM_WINDOW, dtype=images.dtype) - SSIM_WINDOW // 2
+    at = torch.arange(SSIM_WINDOW, dtype=images.dtype, device=images.device) - SSIM_WINDOW // 2
     kernel = torch.softmax(-(at**2) / (2 * SSIM_SIGMA**2), dim=0)
     planes = rearrange(images, "n c h w -> 1 (n c) h w")
     count = planes.shape[1]
@@ -78,4 +78,4 @@ def mask_iou(result: Float[Tensor, "v 1 h w"], truth: Float[Tensor, "v 1 h w"]) 
     """Silhouette IoU of two alphas cut at 0.5; 1 where both are empty."""
     a, b = result > 0.5, truth > 0.5
     union = (a | b).sum((1, 2, 3))
-    return torch.where(union > 0, (a & b).sum((1, 2, 3)) / union.clamp(min=1), torch.ones(len(union)))
+    return torch.where(union > 0, (a & b).sum((1, 2, 3)) / union.clamp(min=1), 1.0)

@@ -59,11 +59,11 @@ def sample_surface(mesh: Mesh, count: int = 100_000, *, seed: int = 0) -> Surfac
 
 def surface_distances(result: SurfaceSamples, truth: SurfaceSamples) -> SurfaceDistances:
     """Nearest neighbours both ways, by KD-trees in double precision."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     result_points, truth_points = (s.points.numpy().astype(np.float64) for s in (result, truth))
-    to_truth, truth_index = cKDTree(truth_points).query(result_points)
-    to_result, result_index = cKDTree(result_points).query(truth_points)
+    to_truth, truth_index = KDTree(truth_points).query(result_points)
+    to_result, result_index = KDTree(result_points).query(truth_points)
     forth = (result.normals * truth.normals[torch.from_numpy(truth_index)]).sum(-1).abs()
     back = (truth.normals * result.normals[torch.from_numpy(result_index)]).sum(-1).abs()
     return SurfaceDistances(torch.from_numpy(to_truth).float(), torch.from_numpy(to_result).float(), forth, back)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
 
 from infinitemesh.evaluate.measure import Measured
 from infinitemesh.evaluate.truth import Case
@@ -25,10 +27,21 @@ def save_strip(path: Path, case: Case, measured: Measured) -> None:
     if result is None or truth is None:
         return
     chosen = sorted({round(i * (len(truth.rgb) - 1) / (VIEWS - 1)) for i in range(VIEWS)})
-    rows = torch.cat([truth[chosen].colours, result[chosen].colours])
+    left, right, top, bottom = _filled_square(torch.cat([truth[chosen].coverage, result[chosen].coverage]))
+    rows = torch.cat([truth[chosen].colours, result[chosen].colours])[..., top:bottom, left:right]
     small = F.interpolate(rows, (SIZE_PX, SIZE_PX), mode="bilinear", antialias=True, align_corners=False)
     with atomic_write(path, overwrite=True) as temporary:
         contact_sheet(small, columns=len(chosen)).save(temporary)
+
+
+def _filled_square(coverage: Float[Tensor, "v 1 h w"]) -> tuple[int, int, int, int]:
+    """left, right, top, bottom of the smallest centred square that shows everything: small objects are to be seen."""
+    size = coverage.shape[-1]
+    covered = coverage[:, 0].amax(0) > 0.02
+    off_centre = (covered.nonzero() - (size - 1) / 2).abs()
+    reach = int(off_centre.max()) + 3 if len(off_centre) else size // 2
+    low, high = max(size // 2 - reach, 0), min(size // 2 + reach, size)
+    return low, high, low, high
 
 
 def save_sheet(out: Path, labelled: Sequence[tuple[str, str]]) -> None:

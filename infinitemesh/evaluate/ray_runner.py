@@ -59,7 +59,7 @@ def _work(job: Job, tasks: Sequence[Task]) -> list[Record]:
 
 def _ray():
     try:
-        import ray
+        import ray  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise MissingBackend("evaluating on several machines needs ray: pip install 'infinitemesh[batch]'") from error
     if not ray.is_initialized():

@@ -85,6 +85,7 @@ def find_cases(
 
 def run_cases(job: Job, cases: Sequence[Case]) -> Iterator[Record]:
     """Records as they are finished; stored ones, where nothing changed, come first."""
+    assert job.system is not None
     tasks = []
     for case in cases:
         key = job.key(case)

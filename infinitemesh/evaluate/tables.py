@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from infinitemesh.evaluate.align import Alignment
 from infinitemesh.evaluate.published import Group, groups_of
 from infinitemesh.evaluate.results import Result, Summary, describe_failures, lower_is_better
 
@@ -66,14 +67,11 @@ def describe_protocol(result: Result) -> str:
     parts = [f"Protocol {protocol.label} ({protocol.sha256[:12]}), {len(result.records)} objects, seed {result.seed}."]
     if protocol.truth_side is not None:
         parts.append(f"Truth centred, longest side {protocol.truth_side:g}.")
-    parts.append("The result's box is fitted to the truth's." if protocol.fit_box else "The result is not rescaled.")
-    how = protocol.alignment
-    if how.starts == "none":
-        parts.append("No alignment.")
-    else:
-        scales = f" at scales {', '.join(f'{s:g}' for s in how.scales)}" if len(how.scales) > 1 else ""
-        icp = f", ICP{' with scale' if how.icp_scale else ''}" if how.icp else ""
-        parts.append(f"Alignment: {how.starts}{scales}{icp}, best by {how.choose}.")
+    if protocol.views is None:
+        parts.append(
+            "The result's box is fitted to the truth's." if protocol.fit_box else "The result is not rescaled."
+        )
+        parts.append(_alignment_words(protocol.alignment))
     if protocol.surface is not None:
         rule = protocol.surface
         points = f"{rule.samples:,} points" if rule.points == "surface" else f"depth points, voxel {rule.voxel:g}"
@@ -96,10 +94,19 @@ def describe_protocol(result: Result) -> str:
         )
     if protocol.views is not None:
         azimuths = ", ".join(f"{a:g}" for a in protocol.views.azimuths_deg)
-        parts.append(f"Views at azimuths {azimuths}, {protocol.views.size} px, frame {protocol.views.frame}.")
+        frame = "" if protocol.views.frame == "exact" else ", truth scaled and shifted to the front view's box"
+        parts.append(f"Orthographic views at azimuths {azimuths}, {protocol.views.size} px, over white{frame}.")
     if any(result.failures.values()):
         parts.append("A failure scores as a point in the middle of the truth's box, seen in empty pictures.")
     return " ".join(parts)
+
+
+def _alignment_words(how: Alignment) -> str:
+    if how.starts == "none":
+        return "No alignment."
+    scales = f" at scales {', '.join(f'{s:g}' for s in how.scales)}" if len(how.scales) > 1 else ""
+    icp = f", ICP{' with scale' if how.icp_scale else ''}" if how.icp else ""
+    return f"Alignment: {how.starts}{scales}{icp}, best by {how.choose}."
 
 
 def published_tables(protocol_name: str) -> str:

@@ -80,7 +80,7 @@ class TruthCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.stem}.{secrets.token_hex(6)}.npz")
         try:
-            np.savez_compressed(temporary, **made)
+            np.savez_compressed(temporary, **made)  # pyright: ignore[reportArgumentType]
             os.replace(temporary, path)  # a worker beside this one writes the same bytes
         finally:
             temporary.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from infinitemesh.errors import CheckpointError
 from infinitemesh.evaluate.systems import PipelineSystem, ViewSystem
 from infinitemesh.evaluate.truth import Case
 from infinitemesh.stages.main_views import MainViews, MirrorMainViews
@@ -79,10 +80,12 @@ class PipelineViews(ViewSystem):
 
     @torch.no_grad()
     def views_of(self, case: Case) -> ViewSet:
-        if case.protocol.given is not None:
-            given = case.given_views().to(self.device)
-            return self.pipeline.view_interpolation(given, seed=self.seed).to("cpu")
-        return self.pipeline.trace(case.photo(), seed=self.seed).views.to("cpu")
+        if case.protocol.given is None:
+            return self.pipeline.trace(case.photo(), seed=self.seed).views.to("cpu")
+        stage = self.pipeline.view_interpolation
+        if stage is None:
+            raise CheckpointError(f"{self.name} has no view_interpolation: {self.pipeline.absent}")
+        return stage(case.given_views().to(self.device), seed=self.seed).to("cpu")
 
     def fingerprint(self, case: Case) -> str:
         return self.whole.fingerprint(case)

@@ -40,10 +40,14 @@ def winding_grid(mesh: Mesh, resolution: int = 64, *, half_extent: float = 0.5) 
     if not len(cones.triangles):
         return torch.from_numpy(closed).float()
     closed -= _scan(cones.triangles, cones.weight, resolution, half_extent)
-    added = (
-        torch.from_numpy(a) for a in (cones.triangles.astype(np.float32), cones.weight.astype(np.float32), cones.loop)
+    added = _open_grid(
+        torch.from_numpy(cones.triangles).float(),
+        torch.from_numpy(cones.weight).float(),
+        torch.from_numpy(cones.loop),
+        resolution,
+        half_extent,
     )
-    return torch.from_numpy(closed).float() + _open_grid(*added, resolution, half_extent)
+    return torch.from_numpy(closed).float() + added
 
 
 def grid_points(resolution: int, half_extent: float = 0.5) -> Float[Tensor, "r r r 3"]:
