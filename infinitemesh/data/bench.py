@@ -17,7 +17,7 @@ from infinitemesh.data.view_cameras import orbit_cameras, ring_angles
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="How fast training data is made.")
     parser.add_argument("--packs", nargs="+", required=True, help="shards or folders of shards")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch", type=int, default=32)

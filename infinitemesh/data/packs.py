@@ -148,7 +148,7 @@ def _pack(
 def _encode_texture(picture: Image.Image, texture_px: int, quality: int) -> tuple[bytes, bool]:
     """WebP bytes, and whether the picture is a palette (lossless, enlarged without blending)."""
     picture = picture.convert("RGB")
-    if all(high - low <= 8 for low, high in picture.getextrema()):
+    if np.ptp(np.asarray(picture), axis=(0, 1)).max() <= 8:
         picture = picture.resize((1, 1), Image.Resampling.BOX)
     is_palette = min(picture.size) < PALETTE_PX
     if max(picture.size) > texture_px:
@@ -210,7 +210,7 @@ def _encode_shard(packed: list[_Packed], purpose: str, texture_px: int) -> bytes
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Packs objects into quantised shards.")
     parser.add_argument("collection", type=Path, help="an index.csv or a folder of .glb files")
     parser.add_argument("out_dir", type=Path)
     parser.add_argument("--texture-px", type=int, default=256)

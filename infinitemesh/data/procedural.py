@@ -60,7 +60,7 @@ def _random_solid(rng: np.random.Generator) -> Manifold:
     if rng.random() < 0.45:
         scale[:] = scale[0] * np.array([1, rng.uniform(0.3, 3), 1])
     turn = rng.uniform(0, 360, 3) if rng.random() < 0.5 else 90.0 * rng.integers(0, 4, 3)
-    return solid.scale(tuple(scale)).rotate(tuple(float(t) for t in turn))
+    return solid.scale(tuple(scale)).rotate([float(t) for t in turn])
 
 
 def _random_primitive(rng: np.random.Generator) -> Manifold:
@@ -127,7 +127,7 @@ def _attached(solid: Manifold, base: Manifold, rng: np.random.Generator) -> Mani
     low = np.asarray(base.bounding_box())
     middle = (low[:3] + low[3:]) / 2
     place = middle + (places[rng.integers(len(places))] - middle) * rng.uniform(0.6, 1.0)
-    return solid.scale((rng.uniform(0.3, 1.0),) * 3).translate(tuple(place))
+    return solid.scale([rng.uniform(0.3, 1.0)] * 3).translate(tuple(place))
 
 
 def _varied(solid: Manifold, rng: np.random.Generator, *, is_first: bool) -> Manifold:
@@ -175,7 +175,7 @@ def write_named_objects(out_dir: str | Path, seed: int = 0, *, overwrite: bool =
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Writes procedural objects as GLB files.")
     parser.add_argument("out_dir", type=Path)
     parser.add_argument("num", type=int, nargs="?", default=10)
     parser.add_argument("seed", type=int, nargs="?", default=0)

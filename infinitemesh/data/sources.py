@@ -149,12 +149,8 @@ def _decimate(
     """Vertices split at seams stay split, so each new vertex takes the uv of the nearest old one merged into it."""
     import fast_simplification
 
-    _, _, collapses = fast_simplification.simplify(
-        vertices.astype(np.float32), faces.astype(np.int32), target_count=max_faces, return_collapses=True
-    )
-    new_vertices, new_faces, new_from_old = fast_simplification.replay_simplification(
-        vertices.astype(np.float32), faces.astype(np.int32), collapses
-    )
+    simplified = fast_simplification.simplify(vertices, faces, target_count=max_faces, return_collapses=True)
+    new_vertices, new_faces, new_from_old = fast_simplification.replay_simplification(vertices, faces, simplified[-1])
     moved = np.linalg.norm(vertices - new_vertices[new_from_old], axis=1)
     order = np.argsort(-moved)  # the nearest is written last and stays
     new_uv = np.zeros((len(new_vertices), 2))

@@ -161,3 +161,15 @@ def test_vertex_colours_become_a_texture(tmp_path):
     painted = mesh.texture[:, middle[:, 1], middle[:, 0]].T
     torch.testing.assert_close(painted, torch.tensor(rgb[::3] / 255).float(), atol=0.01, rtol=0)
     assert pack.has_colour.all()
+
+
+def test_decimated_objects_keep_shape_and_colours(tmp_path):
+    sphere = textured_sphere(np.random.default_rng(0), subdivisions=4, px=128)
+    u = sphere.vertices[:, 0]  # smooth coordinates
+    sphere.visual.uv[:, 0], sphere.visual.uv[:, 1] = (u - u.min()) / np.ptp(u), 0.5
+    sphere.export(tmp_path / "sphere.glb")
+    full, few = (read_object(tmp_path / "sphere.glb", max_faces=n) for n in (10_000, 1000))
+    assert len(full.faces) == 5120 and len(few.faces) <= 1000
+    radii = np.linalg.norm(few.vertices / np.array([0.25, 0.5, 0.15]), axis=1)
+    np.testing.assert_allclose(radii[np.unique(few.faces)], 1, atol=0.03)
+    np.testing.assert_allclose(few.uv[:, 0], few.vertices[:, 0] / 0.5 + 0.5, atol=0.06)
