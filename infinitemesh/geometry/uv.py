@@ -216,13 +216,18 @@ def _depth_in_pile(corners: np.ndarray, chart: np.ndarray, height: np.ndarray) -
 
     A ramp that winds around its axis lies over itself once a turn; a noisy edge may hang over in a few faces.
     """
-    first = np.full((chart.max() + 1, 2), np.inf)
-    np.minimum.at(first, chart, corners.min(1))
     a, b, c = corners.astype(np.float64).transpose(1, 0, 2)
     area = 0.5 * np.abs(_cross(b - a, c - a)).sum()
-    corners = (corners - first[chart][:, None]) * (OVERLAP_GRID / np.sqrt(max(area, 1e-20)))
-    face, column, row = _cells_inside(corners)
-    cell = (chart[face] * (column.max(initial=0) + 1) + column) * (row.max(initial=0) + 1) + row
+    corners = corners * (OVERLAP_GRID / np.sqrt(max(area, 1e-30)))
+    low, high = np.full((chart.max() + 1, 2), np.inf), np.full((chart.max() + 1, 2), -np.inf)
+    np.minimum.at(low, chart, corners.min(1))
+    np.maximum.at(high, chart, corners.max(1))
+    columns, rows = np.ceil(high - low).astype(np.int64).T
+    first_cell = np.cumsum(columns * rows) - columns * rows
+    face, column, row = _cells_inside(corners - low[chart][:, None])
+    cell = first_cell[chart[face]] + row * columns[chart[face]] + column
+    piled = np.bincount(cell)[cell] > 1
+    face, cell = face[piled], cell[piled]
     order = np.lexsort((-height[face], cell))
     starts = np.flatnonzero(np.diff(cell[order], prepend=-1))
     rank = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))

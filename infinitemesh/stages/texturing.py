@@ -72,6 +72,7 @@ class Texturing(Stage):
         if not self.project_views or len(views) == 0:
             return self.field_colour(points, triplane), points.new_zeros(len(points))
         _check(views)
+        views = views.to(points.device)
         seen = project_views(points, normals, mesh, views, options=self.projection, rasterizer=self.rasterizer)
         unsure = (seen.trust < 1).nonzero()[:, 0]
         beside = self.field_colour(points[unsure], triplane)
