@@ -24,7 +24,7 @@ from infinitemesh.types import Mesh
 
 PART_COUNT_ODDS = (6, 6, 6, 5, 4, 3, 2, 1, 1)  # of 1 to 9 parts
 MIN_FACES = 20  # a cut that leaves less than this is taken back
-MAX_FACES = 16_000  # of an object, shared evenly by its parts
+MAX_FACES = 8_000  # of an object, shared evenly by its parts
 
 
 def named_object(name: str, seed: int = 0) -> Mesh:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from infinitemesh.data.lighting import random_backgrounds, random_lighting
-from infinitemesh.data.materials import MaterialChances, random_materials
+from infinitemesh.data.materials import MaterialChances, random_materials, sample_textures
 from infinitemesh.data.rigs import (
     RigRanges,
     frame_like_inference,
@@ -111,6 +111,14 @@ def test_deep_objects_are_shrunk_until_every_view_of_the_ring_contains_them(pack
     assert alpha[..., [0, -1], :].max() == 0 and alpha[..., [0, -1]].max() == 0
 
 
+def test_steep_views_contain_tall_objects_too(pack):
+    ids, ranges = torch.tensor([3]), RigRanges(tilt_deg=(0.0, 0.0), max_elevation_deg=60.0)
+    rig = frame_like_inference(pack, ids, torch.eye(3)[None], fill=0.7, ranges=ranges)
+    camera = orbit_cameras(torch.tensor([[45.0, 45.0]]), torch.tensor([[60.0, -60.0]]))
+    alpha = render_batch(pack, ids, rig, camera, size=64).alpha
+    assert alpha[..., [0, -1], :].max() == 0 and alpha[..., [2, -3], :].max() > 0  # by a hair
+
+
 def test_photographs_are_cropped_alike_at_any_field_of_view(pack):
     ids = torch.tensor([0, 1, 2, 2])
     rig = shaken(random_rigs(pack, ids, seeded(4)), seeded(5))
@@ -136,6 +144,17 @@ def test_normals_are_unit_face_the_camera_and_follow_the_rig(pack):
         inside = batch.alpha[0, v, 0] > 0
         agreement = (outward * batch.normal[0, v].permute(1, 2, 0)).sum(-1)[inside]
         assert agreement.min() > 0.995
+
+
+def test_texture_lookup_is_bilinear_and_clamped():
+    generator = seeded(10)
+    textures = torch.randint(256, (5, 8, 8, 3), generator=generator).byte().permute(0, 3, 1, 2)
+    texture, uv = torch.randint(5, (300,), generator=generator), torch.rand(300, 2, generator=generator)
+    picked = textures[texture].float() / 255
+    expected = torch.nn.functional.grid_sample(
+        picked, uv[:, None, None] * 2 - 1, padding_mode="border", align_corners=False
+    )
+    torch.testing.assert_close(sample_textures(textures, texture, uv), expected[:, :, 0, 0], atol=1e-5, rtol=0)
 
 
 def test_rings_put_main_views_on_the_horizon():
