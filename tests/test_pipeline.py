@@ -89,6 +89,19 @@ def test_networks_used_twice_are_stored_and_loaded_once(saved: Path):
     assert len(loaded.networks()) == 4
 
 
+def test_two_denoisers_have_two_folders(tmp_path: Path, trace: Trace):
+    from infinitemesh.presets import fresh_pipeline
+
+    other = fresh_pipeline("tiny", seed=1)
+    mixed = tiny_pipeline().with_stages(main_views=other.main_views)
+    folder = mixed.save_pretrained(tmp_path / "mixed", dtype=None)
+    assert (folder / "multiview_unet").is_dir() and (folder / "multiview_unet_2").is_dir()
+    loaded = InfiniteMeshPipeline.from_pretrained(folder)
+    made, expected = (p.trace(cut_out(), seed=3) for p in (loaded, mixed))
+    torch.testing.assert_close(made.views.rgb, expected.views.rgb)
+    assert not torch.allclose(made.main_views.rgb, trace.main_views.rgb, atol=1e-2)
+
+
 def test_half_precision_files_are_half_as_large(saved: Path, tmp_path: Path):
     small = tiny_pipeline().save_pretrained(tmp_path / "half")
     name = "reconstruction/diffusion_pytorch_model.safetensors"

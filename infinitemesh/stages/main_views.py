@@ -133,7 +133,7 @@ class DiffusedMainViews(MainViews):
         for number, request in enumerate(batch):
             views = from_rgba(pictures[-1, number, first:], request.cameras, is_main=True)
             if self.normals:
-                views = replace(views, normal=_world_normals(pictures[0, number, first:, :3], request.front.camera))
+                views = replace(views, normal=world_normals(pictures[0, number, first:, :3], request.front.camera))
             made.append(same_size(views, request.front.size))
         return made
 
@@ -214,7 +214,7 @@ def mirrored(view: ViewSet) -> ViewSet:
     return ViewSet(view.rgb.flip(-1), view.alpha.flip(-1), cameras_at(turned, view.camera), view.is_main)
 
 
-def _world_normals(picture: Float[Tensor, "v 3 h w"], front: Camera) -> Float[Tensor, "v 3 h w"]:
+def world_normals(picture: Float[Tensor, "v 3 h w"], front: Camera) -> Float[Tensor, "v 3 h w"]:
     """Wonder3D's normal pictures (n / 2 + 0.5 in the front camera's axes) as unit normals of the world."""
     world_from_front = front.world_from_cam[0, :3, :3].to(picture)
     return F.normalize(einsum(world_from_front, picture * 2 - 1, "i j, v j h w -> v i h w"), dim=1)

@@ -20,7 +20,8 @@ from infinitemesh.stages.denoise import (
     predict,
     sample_latents,
 )
-from infinitemesh.stages.main_views import DiffusedMainViews, mirrored
+from infinitemesh.stages.main_views import DiffusedMainViews, mirrored, world_normals
+from infinitemesh.stages.seeds import derive_seed, noise_per_view
 from infinitemesh.stages.view_interpolation import (
     CoarseInterpolation,
     DiffusedInterpolation,
@@ -166,6 +167,50 @@ def test_noise_depends_on_the_seed_of_the_view_alone():
     assert not torch.equal(one[0, 0], other[0, 0])
 
 
+def test_sampling_from_a_coarse_render_begins_at_its_mixture_with_the_views_noise():
+    seen = []
+
+    def listen(latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        seen.append((latents, int(timestep[0])))
+        return torch.zeros_like(latents)
+
+    schedule, coarse = SCHEDULES[0], torch.randn(1, 2, 4, 2, 2)
+    for sampler in ("ddim", "dpm++", "unipc"):
+        seen.clear()
+        sampling = Sampling(sampler=sampler, steps=10, start=0.3)
+        sample_latents(listen, [[7, 8]], (4, 2, 2), schedule, sampling, start_from=coarse)
+        assert len(seen) == 3 and seen[0][1] < 350
+        noise = noise_per_view([derive_seed(seed, "start") for seed in (7, 8)], (4, 2, 2))
+        expected = schedule.add_noise(coarse[0], noise, torch.tensor([seen[0][1]] * 2))
+        torch.testing.assert_close(seen[0][0][0], expected)
+
+
+def test_every_step_of_ddim_with_eta_has_its_own_noise():
+    schedule, steps = SCHEDULES[0], 3
+    sampling = Sampling(sampler="ddim", steps=steps, eta=1.0)
+    found = sample_latents(lambda x, t: x * 0.1, [[5]], (4, 2, 2), schedule, sampling)
+    scheduler = schedule.sampler("ddim")
+    scheduler.set_timesteps(steps)
+    latents = noise_per_view([derive_seed(5, "start")], (4, 2, 2))[None]
+    for k, time in enumerate(scheduler.timesteps):
+        noise = noise_per_view([derive_seed(5, "step", k)], (4, 2, 2))[None]
+        latents = scheduler.step(latents * 0.1, time, latents, eta=1.0, variance_noise=noise).prev_sample
+    torch.testing.assert_close(found, latents)
+
+
+def test_guidance_0_does_not_look_at_the_pictures_and_more_guidance_looks_more():
+    diffusion = tiny_diffusion()
+    rings = [views(list(MAIN_AZIMUTHS_DEG), seed) for seed in (0, 1)]
+
+    def made(guidance: float) -> list[torch.Tensor]:
+        stage = DiffusedInterpolation(diffusion, sampling=Sampling(steps=1, guidance=guidance, sampler="ddim"))
+        return [ring.rgb[~ring.is_main] for ring in (stage(ring, seed=1) for ring in rings)]
+
+    torch.testing.assert_close(*made(0.0), atol=1e-5, rtol=0)
+    differences = [float((one - other).abs().mean()) for one, other in (made(1.0), made(3.0))]
+    assert 0 < differences[0] < differences[1]
+
+
 @pytest.mark.parametrize("attend", ["gap", "ring"])
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
 def test_a_batch_of_rings_gives_each_what_it_gets_alone(attend: str, guidance: float):
@@ -209,6 +254,7 @@ class Echo(ViewDiffusion):
 
     def sample(self, query: ViewQuery, seeds, sampling, *, domains=("colour",), on_step=None) -> torch.Tensor:
         assert len(seeds) == len(query.pictures) and all(len(row) == query.reference.shape[1] for row in seeds)
+        assert len({seed for row in seeds for seed in row}) == query.reference.numel()  # every view its own
         if self.part == "coarse":
             return query.coarse[None]
         groups = torch.arange(len(query.pictures))[:, None]
@@ -231,7 +277,7 @@ def test_every_target_gets_its_own_reference_condition_and_coarse_render(attend:
         ("coarse", CoarseInterpolation(coarse, trajectory=trajectory, num_between=3)),
     ):
         diffusion.part = part
-        for made, ring in zip(stage.batch(rings, seeds=[0, 0]), rings, strict=True):
+        for made, ring in zip(stage.batch(rings, seeds=[0, 1]), rings, strict=True):
             torch.testing.assert_close(made.rgb, expected(ring).rgb, atol=1e-4, rtol=0)
 
 
@@ -290,6 +336,16 @@ def test_normals_come_from_a_cross_domain_denoiser_in_the_world_frame():
     main = stage(views([0.0]))
     assert main.normal is not None and main.normal[0].abs().sum() == 0
     torch.testing.assert_close(main.normal[1:].norm(dim=1), torch.ones(3, SIZE, SIZE), atol=1e-4, rtol=0)
+
+
+def test_a_normal_towards_the_front_camera_is_its_direction_in_the_world():
+    towards, upwards = torch.tensor([0.5, 0.5, 1.0]), torch.tensor([0.5, 1.0, 0.5])
+    picture = torch.stack([towards, upwards])[:, :, None, None].expand(2, 3, 2, 2)
+    for azimuth in (0.0, 90.0, 200.0):
+        front = Camera.orbit([azimuth])
+        normals = world_normals(picture, front)
+        torch.testing.assert_close(normals[0, :, 0, 0], front.backward[0], atol=1e-6, rtol=0)
+        torch.testing.assert_close(normals[1, :, 0, 0], torch.tensor([0.0, 1.0, 0.0]), atol=1e-6, rtol=0)
 
 
 def test_a_denoiser_with_other_channels_is_refused():

@@ -21,6 +21,9 @@ def test_a_ball_has_its_outline_its_surface_and_its_normals(projection: str):
     if projection == "orthographic":
         area = hits.coverage.sum((1, 2)) * (1.8 / 64) ** 2
         torch.testing.assert_close(area, torch.full((3,), torch.pi * RADIUS**2), rtol=0.01, atol=0)
+    edge = ((hits.coverage > 0) & (hits.coverage < 1)).sum((1, 2))
+    rim = 2 * (torch.pi * hits.coverage.sum((1, 2))).sqrt()  # in pixels: the ramp is one pixel wide
+    assert ((edge > 0.8 * rim) & (edge < 2 * rim)).all()
     solid = hits.coverage == 1
     assert solid.sum() > 1000
     torch.testing.assert_close(
