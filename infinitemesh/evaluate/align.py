@@ -38,6 +38,7 @@ class Alignment:
     pitches_deg: tuple[float, ...] = (-60.0, -30.0, 0.0, 30.0, 60.0)
     scales: tuple[float, ...] = (1.0,)
     icp: bool = False
+    refine: int | None = None  # ICP starts from this many of the best; None: from all
     icp_scale: bool = False
     choose: Literal["chamfer", "inliers"] = "chamfer"
     inlier_distance: float = 0.02
@@ -108,17 +109,25 @@ class _Search:
         return _Search(how, few[0], few[1], KDTree(dense[0]), KDTree(dense[1]), centre)
 
     def best(self) -> Similarity:
-        how, tried = self.how, []
-        for rotation, scale in product(start_rotations(how), how.scales if how.starts != "none" else (1.0,)):
-            transform = (rotation, scale, self.centre - scale * rotation @ self.centre)
-            if how.icp:
-                transform = self._refined(transform)
-            forth, back, _, _ = self._matched(transform)
-            chamfer = float(forth.mean() + back.mean()) / 2
-            inliers = float((forth < how.inlier_distance).mean() + (back < how.inlier_distance).mean()) / 2
-            tried.append((chamfer if how.choose == "chamfer" else -inliers, chamfer, transform))
-        _, chamfer, (rotation, scale, shift) = min(tried, key=lambda entry: entry[:2])
+        scales = self.how.scales if self.how.starts != "none" else (1.0,)
+        starts = [
+            (rotation, scale, self.centre - scale * rotation @ self.centre)
+            for rotation, scale in product(start_rotations(self.how), scales)
+        ]
+        if self.how.icp and self.how.refine is not None:
+            starts = sorted(starts, key=self._rank)[: self.how.refine]
+        tried = [self._refined(start) for start in starts] if self.how.icp else starts
+        best = min(tried, key=self._rank)
+        rotation, scale, shift = best
+        _, chamfer = self._rank(best)
         return Similarity(torch.from_numpy(rotation).float(), float(scale), torch.from_numpy(shift).float(), chamfer)
+
+    def _rank(self, transform: _Transform) -> tuple[float, float]:
+        """What decides (small is good), then the Chamfer distance."""
+        forth, back, _, _ = self._matched(transform)
+        chamfer, near = float(forth.mean() + back.mean()) / 2, self.how.inlier_distance
+        inliers = float((forth < near).mean() + (back < near).mean()) / 2
+        return (chamfer if self.how.choose == "chamfer" else -inliers), chamfer
 
     def _matched(self, transform: _Transform) -> tuple[NDArray[np.float64], ...]:
         """Distances of the result's and of the truth's samples, and the points they found (truth's, result's own)."""

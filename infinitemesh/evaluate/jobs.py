@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from infinitemesh.errors import InfiniteMeshError, InputError
 from infinitemesh.evaluate.cost import measured_cost
 from infinitemesh.evaluate.lpips import Lpips, LpipsNet, load_lpips
-from infinitemesh.evaluate.measure import Measured, measure_failure, measure_mesh
+from infinitemesh.evaluate.measure import Measured, check_finite, measure_failure, measure_mesh
 from infinitemesh.evaluate.measure_views import load_views, measure_no_views, measure_views, save_views
 from infinitemesh.evaluate.pictures import save_strip
 from infinitemesh.evaluate.records import Failure, Record, record_key, write_record
@@ -101,7 +101,7 @@ class Job:
                 return [Made(failure=Failure.of(error))]
         share = cost.seconds / len(cases)
         return [
-            Made(path=self._stored(case, result), frame=frame, seconds=share, peak_mib=cost.peak_mib)
+            self._stored(case, result, Made(frame=frame, seconds=share, peak_mib=cost.peak_mib))
             for case, result in zip(cases, results, strict=True)
         ]
 
@@ -143,14 +143,15 @@ class Job:
             log.info("%s: %s", case.name, error)
             return _scores_of_nothing(case, lpips), Failure.of(error)
 
-    def _stored(self, case: Case, result: Mesh | ViewSet) -> Path:
+    def _stored(self, case: Case, result: Mesh | ViewSet, made: Made) -> Made:
+        """The result as a file, which is what is measured: what cannot be written is no result."""
         folder = self.out / "made"
-        if isinstance(result, ViewSet):
-            return save_views(result, folder / f"{case.name}.npz")
-        if not len(result.faces):  # no mesh format holds nothing: the failure is found when it is measured
-            (folder / f"{case.name}.obj").write_text("# no faces\n")
-            return folder / f"{case.name}.obj"
-        return result.save(folder / f"{case.name}.glb", overwrite=True)
+        try:
+            if isinstance(result, ViewSet):
+                return replace(made, path=save_views(result, folder / f"{case.name}.npz"))
+            return replace(made, path=check_finite(result).save(folder / f"{case.name}.glb", overwrite=True))
+        except InfiniteMeshError as error:
+            return replace(made, failure=Failure.of(error))
 
 
 @contextmanager

@@ -26,8 +26,8 @@ from infinitemesh.evaluate.winding import occupancy_grid
 from infinitemesh.geometry.report import mesh_report
 from infinitemesh.types import Mesh
 
-FRAME_HINT_CHAMFER = 0.05  # of the box's side: below it a result is not suspected of standing in another frame
-FRAME_HINT_GAIN = 0.6  # a rotation that leaves less than this share of the distance is worth naming
+FRAME_HINT_CHAMFER = 0.03  # of the box's side: below it a result is not suspected of standing in another frame
+FRAME_HINT_GAIN = 0.6  # a rotation, scale or shift that leaves less than this share of the distance is worth naming
 VIEWS_AT_ONCE = 4
 
 
@@ -46,7 +46,7 @@ class Measured:
 
 def measure_mesh(result: Mesh, case: Case, *, lpips: Lpips | None = None) -> Measured:
     """All metrics that the protocol names; raises InputError for a mesh that has no surface or is not finite."""
-    result = _checked(result)
+    result = check_finite(result)
     notes: dict[str, str] = {}
     health = mesh_report(result).as_dict()
     if health["watertight"] and health["volume"] < 0:
@@ -55,7 +55,7 @@ def measure_mesh(result: Mesh, case: Case, *, lpips: Lpips | None = None) -> Mea
     protocol = case.protocol
     if protocol.fit_box:
         result = fit_box(result, case.mesh)
-    elif hint := _box_hint(result, case.mesh):
+    elif hint := _box_hint(result, case.mesh):  # before anything moves it
         notes["frame"] = hint
     result, similarity = align(result, case.mesh, protocol.alignment, seed=case.seed)
     if protocol.fit_box:
@@ -123,7 +123,8 @@ def picture_rows(
     return {name: torch.cat(value) for name, value in rows.items()}
 
 
-def _checked(mesh: Mesh) -> Mesh:
+def check_finite(mesh: Mesh) -> Mesh:
+    """The same mesh, or InputError where it cannot be measured."""
     if not len(mesh.faces):
         raise InputError("the mesh has no faces")
     if not bool(torch.isfinite(mesh.vertices).all()):
@@ -185,18 +186,28 @@ def _pictures(result: Mesh, case: Case) -> Pictures | None:
 
 
 def _box_hint(result: Mesh, truth: Mesh) -> str:
-    low, high = result.vertices.amin(0), result.vertices.amax(0)
-    truth_low, truth_high = truth.vertices.amin(0), truth.vertices.amax(0)
-    side, truth_side = float((high - low).amax()), float((truth_high - truth_low).amax())
-    offset = float(((low + high) / 2 - (truth_low + truth_high) / 2).norm())
-    if truth_side / 2 < side < truth_side * 2 and offset < truth_side / 2:
+    score = _distance(result, truth)
+    if score < FRAME_HINT_CHAMFER * _side(truth):
         return ""
-    return f"its box has the side {side:.3g} (truth {truth_side:.3g}) and stands {offset:.3g} away: another scale?"
+    fitted = _distance(fit_box(result, truth), truth)
+    if fitted > FRAME_HINT_GAIN * score:
+        return ""
+    return (
+        f"its longest side is {_side(result):.3g} (truth {_side(truth):.3g}); with the truth's box its distance is "
+        f"{fitted:.3f} instead of {score:.3f}: another scale or centre?"
+    )
+
+
+def _distance(result: Mesh, truth: Mesh) -> float:
+    return align(result, truth, Alignment(samples=500))[1].score
+
+
+def _side(mesh: Mesh) -> float:
+    return float((mesh.vertices.amax(0) - mesh.vertices.amin(0)).amax())
 
 
 def _rotation_hint(result: Mesh, truth: Mesh, score: float) -> str:
-    side = float((truth.vertices.amax(0) - truth.vertices.amin(0)).amax())
-    if score < FRAME_HINT_CHAMFER * side:
+    if score < FRAME_HINT_CHAMFER * _side(truth):
         return ""
     _, best = align(result, truth, Alignment(starts="rotations24", samples=500))
     if best.score > FRAME_HINT_GAIN * score:

@@ -48,6 +48,13 @@ def test_icp_refines_any_rotation_and_scale(lobes):
     assert torch.linalg.det(found.rotation) == pytest.approx(1, abs=1e-4)
 
 
+def test_refining_the_best_starts_alone_finds_the_same(lobes):
+    moved = turned(lobes, 95, 10)
+    every = align(moved, lobes, Alignment(starts="yaw", step_deg=30.0, icp=True, samples=300))[1]
+    few = align(moved, lobes, Alignment(starts="yaw", step_deg=30.0, icp=True, refine=2, samples=300))[1]
+    torch.testing.assert_close(few.rotation, every.rotation, atol=5e-3, rtol=0)
+
+
 def test_a_mirror_image_is_never_made_equal(lobes):
     mirrored = Mesh(lobes.vertices * torch.tensor([-1.0, 1.0, 1.0]), lobes.faces.flip(1))
     how = Alignment(starts="rotations24", icp=True, samples=400)

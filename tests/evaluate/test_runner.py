@@ -1,21 +1,24 @@
 """Whole evaluations of the `synthetic` protocol: the same numbers every way it is run, and every failure counted."""
 
 import json
+import pickle
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 
-from infinitemesh.errors import GenerationError, InputError
-from infinitemesh.evaluate.jobs import RunOptions
+from infinitemesh.errors import GenerationError, InputError, MissingBackend
+from infinitemesh.evaluate.jobs import Job, RunOptions, Task
 from infinitemesh.evaluate.protocol import load_protocol
+from infinitemesh.evaluate.ray_runner import run_protocol_on_ray
 from infinitemesh.evaluate.results import Result, read_result
-from infinitemesh.evaluate.runner import run_protocol
+from infinitemesh.evaluate.runner import prepare, run_protocol
 from infinitemesh.evaluate.synthetic import synthetic_objects, write_synthetic
 from infinitemesh.evaluate.systems import FinishedMeshes, ReconstructionSystem, System
 from infinitemesh.evaluate.tables import latex_table, markdown_report
-from infinitemesh.evaluate.truth import Case
+from infinitemesh.evaluate.truth import Case, list_truth
 from infinitemesh.types import Camera, Mesh
 
 
@@ -169,6 +172,17 @@ def test_whatever_is_broken_is_counted_and_named(tmp_path, meshes, cache):
         assert word in report
 
 
+def test_a_result_of_another_scale_is_named(tmp_path, meshes, cache):
+    own = tmp_path / "meshes"
+    own.mkdir()
+    lobes = Mesh.load(meshes / "lobes.glb")
+    Mesh(lobes.vertices * 0.7 + 0.05, lobes.faces).save(own / "lobes.glb")
+    result = run_protocol(
+        "synthetic", FinishedMeshes(own), None, tmp_path / "out", objects=["lobes"], options=RunOptions(cache=cache)
+    )
+    assert "another scale" in result.records[0].notes["frame"]
+
+
 def test_a_truth_that_cannot_be_read_has_no_score(tmp_path, truth, meshes):
     data = tmp_path / "data"
     data.mkdir()
@@ -225,6 +239,40 @@ def test_a_whole_system_is_turned_back_from_where_the_photograph_was_taken(tmp_p
     for record in result.records:
         if record.ok:
             assert record.metrics["iou"] > 0.99
+
+
+class _Nothing(System):
+    name = "nothing"
+
+    def mesh_of(self, case: Case) -> Mesh:
+        if case.name == "egg":
+            return Mesh(torch.full((3, 3), torch.nan), torch.tensor([[0, 1, 2]]))
+        return Mesh(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.long))
+
+
+def test_a_system_that_answers_with_nothing_or_nan_fails(tmp_path, truth, cache):
+    result = run_protocol(
+        "synthetic", _Nothing(), None, tmp_path, objects=["egg", "torus"], options=RunOptions(cache=cache)
+    )
+    assert result.failures == {"unreadable": ["egg", "torus"]}
+    assert "not finite" in result.records[0].failure.message
+    assert "no faces" in result.records[1].failure.message
+
+
+def test_a_share_of_the_work_can_be_done_elsewhere(tmp_path, meshes, truth, reference):
+    """What a machine of a cluster gets and gives back."""
+    job = Job(FinishedMeshes(meshes), prepare(tmp_path), RunOptions())
+    cases = [Case(item, reference.protocol) for item in list_truth(truth, ["box", "torus"])]
+    sent = pickle.dumps((job, [Task(case, job.key(case)) for case in cases]))
+    there, tasks = pickle.loads(sent)
+    records = there.make_and_measure(tasks)
+    assert [r.numbers() for r in records] == [r.numbers() for r in reference.records if r.object in ("box", "torus")]
+
+
+def test_ray_is_asked_for_by_its_extra(tmp_path, meshes):
+    if find_spec("ray") is None:
+        with pytest.raises(MissingBackend, match=r"infinitemesh\[batch\]"):
+            run_protocol_on_ray("synthetic", FinishedMeshes(meshes), None, tmp_path)
 
 
 def test_wrong_requests_are_errors_before_any_work(tmp_path, truth, meshes):
