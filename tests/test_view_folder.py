@@ -51,11 +51,13 @@ def at(azimuth: float, file: str | None = None, **more) -> dict:
 
 
 def test_angles_are_enough_and_views_on_the_axes_are_main(tmp_path: Path):
-    views = views_from_folder(folder(tmp_path / "v", [at(0), at(90), at(45, elevation_deg=10), at(180, is_main=False)]))
-    torch.testing.assert_close(
-        views.camera.cam_from_world, Camera.orbit([0, 90, 45, 180], [0, 0, 10, 0]).cam_from_world
+    views = views_from_folder(
+        folder(tmp_path / "v", [at(0), at(90), at(45), at(180, is_main=False), at(270, elevation_deg=10)])
     )
-    assert views.is_main.tolist() == [True, True, False, False]
+    torch.testing.assert_close(
+        views.camera.cam_from_world, Camera.orbit([0, 90, 45, 180, 270], [0, 0, 0, 0, 10]).cam_from_world
+    )
+    assert views.is_main.tolist() == [True, True, False, False, False]
     wide = views_from_folder(folder(tmp_path / "w", [at(0)], span=3.6))
     torch.testing.assert_close(wide.camera.intrinsics[0, 0, 0], torch.tensor(1 / 3.6))
 

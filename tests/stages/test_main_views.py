@@ -44,7 +44,7 @@ def test_a_batch_gives_each_object_what_it_gets_alone():
 
 
 def test_given_views_come_out_by_azimuth_and_level():
-    views = given_views({90.0: picture(4, 28), 0.0: picture(28, 14, red=0.5)})
+    views = given_views({90.0: picture(6, 26), 0.0: picture(26, 14, red=0.5)})
     main = GivenViews(views)(picture(3, 3))
     assert main.camera.azimuth_deg.round().tolist() == [0.0, 90.0]
     heights = (main.alpha > 0.5).any(-1).sum(-1)[:, 0]
