@@ -142,7 +142,7 @@ class _Search:
         for _ in range(self.how.iterations):
             forth, back, found_truth, found_result = self._matched(transform)
             source, target = np.concatenate([self.result, found_result]), np.concatenate([found_truth, self.truth])
-            transform = _umeyama(source, target, with_scale=self.how.icp_scale, scale=transform[1])
+            transform = matched_similarity(source, target, with_scale=self.how.icp_scale, scale=transform[1])
             error = float(forth.mean() + back.mean())
             if last - error < 1e-5 * last:
                 break
@@ -161,7 +161,9 @@ def start_rotations(how: Alignment) -> Sequence[NDArray[np.float64]]:
     return [_about_x(p) @ turn for p in how.pitches_deg for turn in turns]
 
 
-def _umeyama(source: NDArray[np.float64], target: NDArray[np.float64], *, with_scale: bool, scale: float) -> _Transform:
+def matched_similarity(
+    source: NDArray[np.float64], target: NDArray[np.float64], *, with_scale: bool, scale: float
+) -> _Transform:
     """The least-squares similarity (Umeyama 1991), never a mirror; without `with_scale` at the given scale."""
     source_mean, target_mean = source.mean(0), target.mean(0)
     u, stretch, vt = np.linalg.svd((target - target_mean).T @ (source - source_mean) / len(source))

@@ -54,6 +54,7 @@ class Made:
     """What a system made of one object: a file, or a failure."""
 
     path: Path | None = None
+    mesh_path: Path | None = None  # of the mesh that was made from views, for their consistency
     failure: Failure | None = None
     frame: Frame = "world"
     seconds: float = 0.0
@@ -97,13 +98,19 @@ class Job:
             except Exception as error:  # a system's own code: whatever it raises is a failure to report
                 if len(tasks) > 1:
                     return [self.make([task])[0] for task in tasks]
-                log.info("%s: %s", cases[0].name, error)
+                log.exception("%s", cases[0].name)
                 return [Made(failure=Failure.of(error))]
         share = cost.seconds / len(cases)
         return [
             self._stored(case, result, Made(frame=frame, seconds=share, peak_mib=cost.peak_mib))
             for case, result in zip(cases, results, strict=True)
         ]
+
+    def _mesh_from(self, case: Case, views: ViewSet) -> Mesh | None:
+        rule = case.protocol.views
+        if rule is None or not rule.consistency or not isinstance(self.system, ViewSystem):
+            return None
+        return self.system.mesh_from(views)
 
     def measure(self, tasks: Sequence[Task], made: Sequence[Made]) -> list[Record]:
         with one_thread():
@@ -137,10 +144,11 @@ class Job:
             return _scores_of_nothing(case, lpips), made.failure
         try:
             if case.protocol.views is not None:
-                return measure_views(load_views(made.path), case, lpips=lpips), None
+                mesh = None if made.mesh_path is None else Mesh.load(made.mesh_path)
+                return measure_views(load_views(made.path), case, lpips=lpips, mesh=mesh), None
             return measure_mesh(in_world(Mesh.load(made.path), case, made.frame), case, lpips=lpips), None
         except Exception as error:  # one object's error must not end the evaluation of the others
-            log.info("%s: %s", case.name, error)
+            log.exception("%s", case.name)
             return _scores_of_nothing(case, lpips), Failure.of(error)
 
     def _stored(self, case: Case, result: Mesh | ViewSet, made: Made) -> Made:
@@ -148,7 +156,11 @@ class Job:
         folder = self.out / "made"
         try:
             if isinstance(result, ViewSet):
-                return replace(made, path=save_views(result, folder / f"{case.name}.npz"))
+                made = replace(made, path=save_views(result, folder / f"{case.name}.npz"))
+                mesh = self._mesh_from(case, result)
+                if mesh is None:
+                    return made
+                return replace(made, mesh_path=mesh.save(folder / f"{case.name}.glb", overwrite=True))
             return replace(made, path=check_finite(result).save(folder / f"{case.name}.glb", overwrite=True))
         except InfiniteMeshError as error:
             return replace(made, failure=Failure.of(error))

@@ -20,9 +20,9 @@ from infinitemesh.evaluate.metrics_mesh import (
     volume_iou,
     volume_iou_exact,
 )
+from infinitemesh.evaluate.occupancy import occupancy_grid
 from infinitemesh.evaluate.rigs import Pictures
 from infinitemesh.evaluate.truth import Case
-from infinitemesh.evaluate.winding import occupancy_grid
 from infinitemesh.geometry.report import mesh_report
 from infinitemesh.types import Mesh
 

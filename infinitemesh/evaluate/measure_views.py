@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from infinitemesh.errors import CheckpointError, GenerationError, InputError
-from infinitemesh.evaluate.consistency import silhouette_coherence
+from infinitemesh.evaluate.consistency import reprojection_consistency, silhouette_coherence
 from infinitemesh.evaluate.lpips import Lpips
 from infinitemesh.evaluate.measure import Measured, picture_rows
 from infinitemesh.evaluate.protocol import ViewRule
@@ -24,8 +24,11 @@ SAME_POSE_DEG = 0.5
 FRONT_SIZE = 512  # of the silhouette that the truth's frame is read from
 
 
-def measure_views(views: ViewSet, case: Case, *, lpips: Lpips | None = None) -> Measured:
-    """The compared views of `views` against the truth from the same cameras; GenerationError where one is missing."""
+def measure_views(views: ViewSet, case: Case, *, lpips: Lpips | None = None, mesh: Mesh | None = None) -> Measured:
+    """The compared views of `views` against the truth from the same cameras; GenerationError where one is missing.
+
+    `mesh` is what the system itself made of the views: it adds the consistency score.
+    """
     rule = case.protocol.views
     assert rule is not None
     chosen = views[[_index(views.camera, azimuth) for azimuth in rule.azimuths_deg]]
@@ -42,6 +45,9 @@ def measure_views(views: ViewSet, case: Case, *, lpips: Lpips | None = None) -> 
     ]
     metrics = {name: float(values.double().nanmean()) for name, values in rows.items()}
     metrics["silhouette_coherence"] = silhouette_coherence(views)
+    if mesh is not None:
+        again = reprojection_consistency(views, mesh)
+        metrics |= {f"consistency_{name}": value for name, value in again.items()}
     return Measured(metrics, per_view=per_view, pictures=result, truth_pictures=truth)
 
 

@@ -94,7 +94,7 @@ def normal_consistency(distances: SurfaceDistances) -> float:
 
 
 def volume_iou(result: Bool[Tensor, "r r r"], truth: Bool[Tensor, "r r r"]) -> float:
-    """Cells inside both over cells inside either (`winding.occupancy_grid` of both meshes); 0 when both are empty."""
+    """Cells inside both over cells inside either (`occupancy.occupancy_grid` of both meshes); 0 when both are empty."""
     return float((result & truth).sum()) / max(float((result | truth).sum()), 1.0)
 
 

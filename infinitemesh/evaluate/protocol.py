@@ -33,7 +33,7 @@ class SurfaceRule:
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeRule:
-    """IoU of occupancy at one point in each cell of [-half_extent, half_extent]^3 (`winding.occupancy_grid`).
+    """IoU of occupancy at one point in each cell of [-half_extent, half_extent]^3 (`occupancy.occupancy_grid`).
 
     What a result has outside the cube is not seen.
     """
@@ -55,6 +55,7 @@ class ViewRule:
     azimuths_deg: tuple[float, ...]  # at elevation 0; views that the system adds are not compared
     size: int = 256
     frame: Literal["exact", "front_box"] = "exact"
+    consistency: bool = False  # also: the system's own mesh of its views, rendered from their cameras, against them
 
 
 @dataclass(frozen=True, kw_only=True)

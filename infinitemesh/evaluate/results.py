@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -224,7 +223,3 @@ def _csv(result: Result) -> str:
             ]
         )
     return text.getvalue()
-
-
-def count_failures(records: Sequence[Record]) -> Counter[str]:
-    return Counter(record.failure.kind for record in records if record.failure is not None)

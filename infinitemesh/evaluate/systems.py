@@ -71,6 +71,10 @@ class ViewSystem(Measurable, ABC):
         Orthographic, in the photograph's world; with a photograph, the framed front view itself must be among them.
         """
 
+    def mesh_from(self, views: ViewSet) -> Mesh | None:
+        """The system's own reconstruction of its views, for the consistency score; None: there is none."""
+        return None
+
 
 class FinishedMeshes(System):
     """A folder with one mesh an object, named as the truth is: from any program."""
@@ -168,7 +172,7 @@ class PipelineSystem(System):
 
 def in_world(mesh: Mesh, case: Case, frame: Frame) -> Mesh:
     """A result as the protocol's truth stands."""
-    if frame == "world":
+    if frame == "world" or case.protocol.photo is None:  # given views stand in the world already
         return mesh
     world_from_photo = case.photo_camera().world_from_cam[0, :3, :3]
     normals = None if mesh.normals is None else mesh.normals @ world_from_photo.T

@@ -16,11 +16,14 @@ TITLES = {
     "ssim": "SSIM",
     "mask_iou": "Mask IoU",
     "silhouette_coherence": "Outline coherence",
+    "consistency_psnr": "Consistency PSNR",
+    "consistency_ssim": "Consistency SSIM",
+    "consistency_mask_iou": "Consistency mask IoU",
     "lpips_squeeze": "LPIPS-squeeze",
     "lpips_alex": "LPIPS-alex",
     "lpips_vgg": "LPIPS-vgg",
 }
-DECIMALS = {"chamfer": 4, "psnr": 2, "psnr_object": 2}
+DECIMALS = {"chamfer": 4, "psnr": 2, "psnr_object": 2, "consistency_psnr": 2}
 
 
 def markdown_report(results: Sequence[Result], *, published: bool = True) -> str:

@@ -168,7 +168,7 @@ class Case:
         return SurfaceSamples(torch.from_numpy(stored["points"]), torch.from_numpy(stored["normals"]))
 
     def occupancy(self, rule: VolumeRule) -> Bool[Tensor, "r r r"]:
-        from infinitemesh.evaluate.winding import occupancy_grid
+        from infinitemesh.evaluate.occupancy import occupancy_grid
 
         depends_on = {"what": "occupancy", **self._frame(), **asdict(rule)}
         shape = (rule.resolution,) * 3

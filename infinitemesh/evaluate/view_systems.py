@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from infinitemesh.errors import CheckpointError
 from infinitemesh.evaluate.systems import PipelineSystem, ViewSystem
@@ -16,7 +17,7 @@ from infinitemesh.evaluate.truth import Case
 from infinitemesh.stages.main_views import MainViews, MirrorMainViews
 from infinitemesh.stages.view_interpolation import NearestView, ViewInterpolation, WarpInterpolation
 from infinitemesh.stages.view_sets import join_views
-from infinitemesh.types import Camera, ViewSet
+from infinitemesh.types import MAIN_AZIMUTHS_DEG, Camera, Mesh, ViewSet
 
 if TYPE_CHECKING:
     from infinitemesh.pipeline import InfiniteMeshPipeline
@@ -80,12 +81,25 @@ class PipelineViews(ViewSystem):
 
     @torch.no_grad()
     def views_of(self, case: Case) -> ViewSet:
-        if case.protocol.given is None:
-            return self.pipeline.trace(case.photo(), seed=self.seed).views.to("cpu")
-        stage = self.pipeline.view_interpolation
+        """The front half alone, so that the cost is that of the views; main views alone where they are all that counts."""
+        rule = case.protocol.views
+        if case.protocol.given is not None:
+            main = case.given_views().to(self.device)
+        else:
+            front = self._stage("foreground")(case.photo()).to(self.device)
+            main = self._stage("main_views")(front, seed=self.seed)
+            if rule is not None and set(rule.azimuths_deg) <= set(MAIN_AZIMUTHS_DEG):
+                return main.to("cpu")
+        return self._stage("view_interpolation")(main, seed=self.seed).to("cpu")
+
+    def _stage(self, name: str) -> nn.Module:
+        stage = dict(self.pipeline.named_children()).get(name)
         if stage is None:
-            raise CheckpointError(f"{self.name} has no view_interpolation: {self.pipeline.absent}")
-        return stage(case.given_views().to(self.device), seed=self.seed).to("cpu")
+            raise CheckpointError(f"{self.name} has no {name}: {self.pipeline.absent.get(name, 'built without it')}")
+        return stage
+
+    def mesh_from(self, views: ViewSet) -> Mesh | None:
+        return self.pipeline.views_to_mesh(views, seed=self.seed)
 
     def fingerprint(self, case: Case) -> str:
         return self.whole.fingerprint(case)

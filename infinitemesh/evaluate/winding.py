@@ -18,7 +18,6 @@ from jaxtyping import Bool, Float, Float64, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from infinitemesh.errors import InputError
 from infinitemesh.types import Mesh
 
 FAR = 4.0  # a group of triangles this many of its radii away counts as a dipole
@@ -26,7 +25,6 @@ BLOCK = 8  # points of a BLOCK^3 block share one list of near triangles
 CELL = 1 / 16  # the edge of the cells that group a soup's triangles, in world units
 MANY_CONES = 1500
 PAIRS_AT_ONCE = 2_000_000
-JITTER = (3.1e-8, 5.3e-8)  # depth maps look this far (in pixels) beside the round numbers that vertices like to have
 
 
 def winding_grid(mesh: Mesh, resolution: int = 64, *, half_extent: float = 0.5) -> Float[Tensor, "r r r"]:
@@ -65,52 +63,6 @@ def winding_at(mesh: Mesh, points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
     """The plain sum over all faces, for any points: the slow twin (some 20 million point-face pairs a second)."""
     triangles = torch.from_numpy(Soup.weld(mesh).triangles).float()
     return _solid_angle_sum(triangles, torch.ones(len(triangles)), points)
-
-
-def occupancy_grid(
-    mesh: Mesh, resolution: int = 64, *, half_extent: float = 0.5, definition: str = "winding"
-) -> Bool[Tensor, "r r r"]:
-    """Which of the `grid_points` are inside, indexed [x, y, z].
-
-    `winding`: the generalised winding number exceeds 0.5. A shell scanned on both sides is its own material and its
-    cavity is outside; a single sheet fills the part of its cavity that sees more sheet than opening; what is covered
-    twice counts once; a surface that faces inwards encloses nothing.
-    `visibility`: no orthographic depth map of 48 directions sees the point in front of the surface, which is how the
-    training data decides. Orientation does not matter; closed cavities and deep, narrow openings are filled.
-    """
-    if definition == "winding":
-        return winding_grid(mesh, resolution, half_extent=half_extent) > 0.5
-    if definition == "visibility":
-        return hidden_grid(mesh, resolution, half_extent=half_extent)
-    raise InputError(f"inside can be decided by `winding` or by `visibility`, not by {definition!r}")
-
-
-def hidden_grid(
-    mesh: Mesh,
-    resolution: int = 64,
-    *,
-    half_extent: float = 0.5,
-    directions: int = 48,
-    depth_resolution: int = 256,
-    tolerance: float = 0.0,
-) -> Bool[Tensor, "r r r"]:
-    """Points that none of `directions` evenly spread orthographic depth maps sees in front of the surface."""
-    triangles = Soup.weld(mesh).triangles
-    points = grid_points(resolution, half_extent).reshape(-1, 3).numpy().astype(np.float64)
-    hidden = np.ones(len(points), dtype=bool)
-    reach = half_extent * np.sqrt(3)
-    for rotation in _directions(directions):
-        column, depth, _ = _column_hits(triangles @ rotation.T, depth_resolution, reach, np.array(JITTER))
-        nearest = np.full(depth_resolution**2, -np.inf)
-        np.maximum.at(nearest, column, depth)
-        at = points[hidden] @ rotation.T
-        cell = ((at[:, :2] / reach + 1) / 2 * depth_resolution - 0.5).astype(np.int64).clip(0, depth_resolution - 2)
-        corner = cell[:, 0] * depth_resolution + cell[:, 1]
-        around = np.stack([nearest[corner + step] for step in (0, 1, depth_resolution, depth_resolution + 1)])
-        hidden[hidden] = (
-            at[:, 2] <= around.max(0) + tolerance
-        )  # seen only past all four samples: no gaps at silhouettes
-    return torch.from_numpy(hidden.reshape(resolution, resolution, resolution))
 
 
 @dataclass(frozen=True)
@@ -164,7 +116,7 @@ def _scan(
 ) -> NDArray[np.float64]:
     """Signed crossings above every grid point of its column: the winding number, where the triangles are closed."""
     offsets = _offsets(resolution).reshape(-1, 3)
-    column, depth, face = _column_hits(triangles, resolution, half_extent, offsets[:, :2])
+    column, depth, face = column_hits(triangles, resolution, half_extent, offsets[:, :2])
     level = (depth / half_extent + 1) / 2 * resolution - 0.5 - offsets[column, 2]
     first_above = np.ceil(level).clip(0, resolution).astype(np.int64)
     upwards = _area_z(triangles) > 0
@@ -181,7 +133,7 @@ def _scan(
     return crossings_above[..., 1:].copy()
 
 
-def _column_hits(
+def column_hits(
     triangles: NDArray[np.float64], resolution: int, half_extent: float, offsets: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
     """Where z-parallel lines through the cells of an (x, y) grid meet triangles: column, z and triangle.
@@ -329,12 +281,3 @@ def _offsets(resolution: int) -> NDArray[np.float64]:
     golden, first, second = 0.6180339887498949, 0.7548776662466927, 0.5698402909980532  # Roberts' R1 and R2
     spread = np.stack([golden * j + first * i, golden * i + second * j, first * i + second * j], axis=-1)
     return (spread % 1 - 0.5)[:, :, None]
-
-
-def _directions(count: int) -> NDArray[np.float64]:
-    """Rotations into view frames whose backward axes cover the sphere evenly (a Fibonacci lattice)."""
-    i = np.arange(count) + 0.5
-    y, azimuth = 1 - 2 * i / count, i * np.pi * (3 - np.sqrt(5))
-    back = np.stack([np.sin(azimuth) * np.sqrt(1 - y**2), y, np.cos(azimuth) * np.sqrt(1 - y**2)], axis=-1)
-    right = np.stack([np.cos(azimuth), np.zeros(count), -np.sin(azimuth)], axis=-1)
-    return np.stack([right, np.cross(back, right), back], axis=1)

@@ -1,10 +1,11 @@
 """Alignment finds the transform that was applied, and does nothing that its protocol does not allow."""
 
+import numpy as np
 import pytest
 import torch
 from evaluation_shapes import box, mesh_of
 
-from infinitemesh.evaluate.align import Alignment, align, fit_box, start_rotations
+from infinitemesh.evaluate.align import Alignment, align, fit_box, matched_similarity, start_rotations
 from infinitemesh.evaluate.synthetic import synthetic_objects
 from infinitemesh.types import Camera, Mesh
 
@@ -61,6 +62,18 @@ def test_a_mirror_image_is_never_made_equal(lobes):
     _, found = align(mirrored, lobes, how)
     _, right = align(turned(lobes, 90), lobes, how)
     assert found.score > 1.2 * right.score
+
+
+def test_the_best_similarity_of_matched_points_is_no_mirror():
+    generator = np.random.default_rng(0)
+    source = generator.normal(size=(50, 3))
+    rotation, scale, _ = matched_similarity(source, source * (-1, 1, 1), with_scale=True, scale=1.0)
+    assert np.linalg.det(rotation) == pytest.approx(1)
+    turn = start_rotations(Alignment(starts="yaw"))[3]
+    rotation, scale, shift = matched_similarity(source, 1.7 * source @ turn.T + 2, with_scale=True, scale=1.0)
+    np.testing.assert_allclose(rotation, turn, atol=1e-9)
+    np.testing.assert_allclose(shift, [2, 2, 2], atol=1e-9)
+    assert scale == pytest.approx(1.7)
 
 
 def test_fit_box_equals_boxes_without_turning():

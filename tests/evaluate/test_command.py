@@ -29,7 +29,7 @@ def protocols(tmp_path_factory):
     folder = tmp_path_factory.mktemp("protocols")
     photo = "photo: {projection: perspective, size: 64}"
     (folder / "chain.yaml").write_text(f"name: chain\nversion: 1\nabout: x\n{photo}\nvolume: {{resolution: 24}}\n")
-    views = "views: {azimuths_deg: [90, 180], size: 64, frame: front_box}"
+    views = "views: {azimuths_deg: [90, 180], size: 64, frame: front_box, consistency: true}"
     (folder / "front.yaml").write_text(f"name: front\nversion: 1\nabout: x\n{photo}\n{views}\n")
     return folder
 
@@ -90,6 +90,7 @@ def test_the_command_measures_a_pipeline_and_its_views(tmp_path, saved, data, pr
     assert (tmp_path / "chain" / "made" / "sphere.glb").is_file()
     front = evaluate_command(str(protocols / "front.yaml"), out=tmp_path / "front", name="tiny", **shared)
     assert "Outline coherence" in front
+    assert "Consistency PSNR" in front
     joined = tables_command([tmp_path / "chain", tmp_path / "front"], out=tmp_path / "all.md")
     assert joined == (tmp_path / "all.md").read_text()
     assert joined.count("## ") == 2

@@ -19,7 +19,7 @@ from infinitemesh.evaluate.metrics_mesh import (
     volume_iou,
     volume_iou_exact,
 )
-from infinitemesh.evaluate.winding import occupancy_grid
+from infinitemesh.evaluate.occupancy import occupancy_grid
 from infinitemesh.types import Mesh
 
 

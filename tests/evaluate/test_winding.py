@@ -4,7 +4,8 @@ import pytest
 import torch
 import trimesh
 
-from infinitemesh.evaluate.winding import grid_points, occupancy_grid, winding_at, winding_grid
+from infinitemesh.evaluate.occupancy import occupancy_grid
+from infinitemesh.evaluate.winding import grid_points, winding_at, winding_grid
 from infinitemesh.types import Mesh
 
 R = 16
