@@ -81,7 +81,7 @@ class PipelineViews(ViewSystem):
 
     @torch.no_grad()
     def views_of(self, case: Case) -> ViewSet:
-        """The front half alone, so that the cost is that of the views; main views alone where they are all that counts."""
+        """The front half alone, so that the cost is that of the views; only main views where no others count."""
         rule = case.protocol.views
         if case.protocol.given is not None:
             main = case.given_views().to(self.device)
