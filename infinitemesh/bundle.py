@@ -197,9 +197,9 @@ class Bundle:
         if "class" not in value and "network" in value:
             network = self._network(_plain_name(value["network"]))
             return network if "module" not in value else _submodule(network, value["module"], where)
-        name = value.get("class")
+        name = str(value.get("class"))
         if name not in PARTS:
-            raise CheckpointError(f"{where}: unknown class {name!r}{nearest(str(name), PARTS)}")
+            raise CheckpointError(f"{where}: unknown class {name!r}{nearest(name, PARTS)}")
         cls = getattr(import_module(PARTS[name]), name)
         known = parameters(cls)
         given = {key: item for key, item in value.items() if key != "class"}

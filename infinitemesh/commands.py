@@ -147,7 +147,8 @@ def evaluate(
 
             if len(more) != 1:
                 raise InputError(f"`evaluate recipe` takes one file, got {len(more)}")
-            return run_recipe(more[0], data, out, pipeline=pipeline, options=options, on_progress=on_progress)
+            run_recipe(more[0], data, out, pipeline=pipeline, options=options, on_progress=on_progress)
+            return (out / "table.md").read_text(encoding="utf-8")
         if more:
             raise InputError(f"unexpected {more[0]}: data come with --data, finished meshes with --meshes")
         return evaluate_command(

@@ -70,7 +70,7 @@ class InfiniteMeshPipeline(nn.Module):
         device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
         allow_download: bool = False,
-        **stages: nn.Module,
+        **stages: Any,
     ) -> "InfiniteMeshPipeline":
         """A bundled preset, a pipeline folder or a hub repository; `surface=...` and so on replace its stages.
 
@@ -79,7 +79,8 @@ class InfiniteMeshPipeline(nn.Module):
         _check_stage_names(stages)
         bundle = Bundle.open(resolve(name_or_path, allow_download=allow_download))
         _check_stage_names(bundle.stages, CheckpointError)
-        built, absent = dict(stages), {}
+        built: dict[str, Any] = dict(stages)
+        absent: dict[str, str] = {}
         for stage in STAGES:
             if stage in stages:
                 continue
@@ -287,10 +288,10 @@ class InfiniteMeshPipeline(nn.Module):
         super().to(torch.device("cpu"))
         return self
 
-    def with_stages(self, **stages: nn.Module | None) -> "InfiniteMeshPipeline":
+    def with_stages(self, **stages: Any) -> "InfiniteMeshPipeline":
         """A pipeline with some stages exchanged (None: left out) and everything else shared."""
         _check_stage_names(stages)
-        parts = {name: getattr(self, name) for name in STAGES} | stages
+        parts: dict[str, Any] = {name: getattr(self, name) for name in STAGES} | stages
         changed = type(self)(**parts, name=self.name, weights=self.weights, absent=self.absent)
         changed._offload_to = self._offload_to
         return changed.train(self.training)

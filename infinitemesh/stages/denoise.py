@@ -11,7 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from infinitemesh.errors import CheckpointError, InputError
+from infinitemesh.models.autoencoder import ImageAutoencoder, PaperAutoencoder
 from infinitemesh.models.conditioning import Domain, join_guidance, split_guidance
+from infinitemesh.models.image_encoder import ClipImageEncoder, ImageEncoder
 from infinitemesh.models.multiview_unet import MultiViewUNet
 from infinitemesh.models.schedulers import NoiseSchedule, Sampler
 from infinitemesh.stages.seeds import derive_seed, noise_per_view
@@ -95,8 +97,8 @@ class ViewDiffusion(nn.Module):
     def __init__(
         self,
         unet: MultiViewUNet,
-        autoencoder: nn.Module,
-        image_encoder: nn.Module | None = None,
+        autoencoder: ImageAutoencoder | PaperAutoencoder,
+        image_encoder: ImageEncoder | ClipImageEncoder | None = None,
         *,
         channels: ViewChannels | None = None,
         schedule: NoiseSchedule | None = None,
@@ -220,8 +222,8 @@ def _moved(query: ViewQuery, device: torch.device) -> ViewQuery:
 
 
 def _mixed(schedule: NoiseSchedule, clean: Tensor, noise: Tensor, time: Tensor) -> Float[Tensor, "n v c h w"]:
-    rows = [rearrange(latents, "n v c h w -> (n v) c h w") for latents in (clean, noise)]
-    mixed = schedule.add_noise(*rows, time.long().expand(len(rows[0])))
+    clean_rows, noise_rows = (rearrange(latents, "n v c h w -> (n v) c h w") for latents in (clean, noise))
+    mixed = schedule.add_noise(clean_rows, noise_rows, time.long().expand(len(clean_rows)))
     return rearrange(mixed, "(n v) c h w -> n v c h w", n=len(clean))
 
 
