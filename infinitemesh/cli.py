@@ -61,13 +61,13 @@ def _parser() -> argparse.ArgumentParser:
         ("views", "a photograph to views around the object", _views),
         ("render", "pictures or a turntable of a mesh", _render),
         ("evaluate", "measure by a named protocol", _evaluate),
+        ("convert", "a public checkpoint to a network folder", _convert),
         ("bench", "time the pipeline on this machine", _bench),
     ):
         command = commands.add_parser(name, help=help_, description=help_.capitalize() + ".", allow_abbrev=False)
         add(command)
         command.set_defaults(run=name)
     commands.add_parser("train", help="train a network (its own options: infinitemesh train --help)", add_help=False)
-    commands.add_parser("convert", help="public checkpoints to ours", add_help=False)
     return parser
 
 
@@ -134,6 +134,14 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--no-resume", action="store_false", dest="resume")
     command.add_argument("--overwrite", action="store_true", help="an existing file of tables")
+
+
+def _convert(command: argparse.ArgumentParser) -> None:
+    command.add_argument("kind", choices=("wonder3d", "zero123"))
+    command.add_argument("source", type=Path, help="wonder3d: the release's unet folder; zero123: the checkpoint")
+    command.add_argument("-o", "--out", type=Path, required=True, help="folder for the converted networks")
+    command.add_argument("--without-cross-domain", action="store_true", help="wonder3d: the colour-only network")
+    command.add_argument("--overwrite", action="store_true")
 
 
 def _bench(command: argparse.ArgumentParser) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from tqdm import tqdm
 
 from infinitemesh.errors import InfiniteMeshError, InputError
-from infinitemesh.files import atomic_write, check_output
+from infinitemesh.files import atomic_folder, atomic_write, check_output
 from infinitemesh.stages.base import OnProgress, silent
 from infinitemesh.types import Camera, Mesh
 
@@ -163,6 +164,26 @@ def evaluate(
             on_progress=on_progress,
             **system,
         )
+
+
+def convert(*, kind: str, source: Path, out: Path, without_cross_domain: bool, overwrite: bool) -> str:
+    """A public checkpoint under our names; its licence is told."""
+    from infinitemesh.convert import wonder3d, zero123
+    from infinitemesh.convert.checkpoint import read_checkpoint
+    from infinitemesh.hub import save_network
+
+    check_output(out, overwrite=overwrite, folder=True)
+    if kind == "wonder3d":
+        unet = wonder3d.read_wonder3d_unet(source, cross_domain=not without_cross_domain)
+        save_network(unet, out, overwrite=overwrite)
+        return f"{out}: MultiViewUNet\n{wonder3d.LICENCE}"
+    if without_cross_domain:
+        raise InputError("--without-cross-domain is for wonder3d; a Zero123 checkpoint has no such layers")
+    unet, projection = zero123.zero123_networks(read_checkpoint(source))
+    with atomic_folder(out, overwrite=overwrite) as temporary:
+        save_network(unet, temporary / "multiview_unet")
+        save_file(projection.state_dict(), temporary / "pose_projection.safetensors")
+    return f"{out}: MultiViewUNet and PoseProjection"
 
 
 def bench(*, photo: Path | None, repeats: int, batch_size: int, fresh: bool, **rest: Any) -> str:

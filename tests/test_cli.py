@@ -9,6 +9,8 @@ from PIL import Image
 from tiny import cut_out, tiny_pipeline
 
 from infinitemesh.cli import main
+from infinitemesh.hub import load_network
+from infinitemesh.models.multiview_unet import MultiViewUNet
 from infinitemesh.types import Mesh
 
 
@@ -91,6 +93,19 @@ def test_render_writes_sheets_and_films(photo: Path, model: str, tmp_path: Path)
     assert Image.open(sheet).width == 3 * 32 + 2 * 2
     assert run("render", tmp_path / "m.ply", "-o", film, "--frames", 3, "--size", 32) == 0
     assert Image.open(film).n_frames == 3
+
+
+def test_convert_writes_a_network_folder_and_tells_the_licence(tmp_path: Path, capsys):
+    fixture, source = Path(__file__).parent / "fixtures" / "mvunet", tmp_path / "unet"
+    source.mkdir()
+    (source / "config.json").write_bytes((fixture / "unet_config.json").read_bytes())
+    (source / "diffusion_pytorch_model.safetensors").write_bytes((fixture / "unet_tiny.safetensors").read_bytes())
+    assert run("convert", "wonder3d", source, "-o", tmp_path / "ours", "--without-cross-domain") == 0
+    assert "AGPL" in capsys.readouterr().out
+    unet = load_network(MultiViewUNet, tmp_path / "ours")
+    assert not unet.config["cross_domain"] and unet.config["in_channels"] == 8
+    assert run("convert", "zero123", tmp_path / "ours" / "config.json", "-o", tmp_path / "z") == 1
+    assert "neither .safetensors" in capsys.readouterr().err and not (tmp_path / "z").exists()
 
 
 def test_bench_prints_every_stage(model: str, photo: Path, capsys):
