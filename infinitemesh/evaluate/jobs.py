@@ -25,7 +25,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How a protocol is run. Only `lpips` and `seed` change what is measured, and a result names both."""
+    """How a protocol is run. Only `lpips` and `seed` change what is measured, and a result names both.
+
+    A weights file is one of LPIPS-squeeze, so `lpips_weights` alone asks for it.
+    """
 
     workers: int = 1
     batch_size: int = 1  # objects that a system makes at once
@@ -39,6 +42,8 @@ class RunOptions:
     def __post_init__(self) -> None:
         if self.workers < 1 or self.batch_size < 1:
             raise InputError(f"workers and batch size start at 1, got {self.workers} and {self.batch_size}")
+        if self.lpips is None and self.lpips_weights is not None:
+            object.__setattr__(self, "lpips", "squeeze")
 
 
 @dataclass(frozen=True)

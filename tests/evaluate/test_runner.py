@@ -286,6 +286,11 @@ def test_wrong_requests_are_errors_before_any_work(tmp_path, truth, meshes):
         FinishedMeshes(tmp_path / "absent")
 
 
+def test_a_weights_file_alone_asks_for_its_lpips(tmp_path):
+    assert RunOptions(lpips_weights=tmp_path / "squeeze.safetensors").lpips == "squeeze"
+    assert RunOptions().lpips is None
+
+
 def test_a_report_never_mixes_protocols_and_shows_published_numbers_apart(reference):
     other = Result(protocol=load_protocol("crm30"), system="ours", records=reference.records)
     report = markdown_report([reference, other])
