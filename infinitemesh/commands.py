@@ -271,6 +271,10 @@ def _onto_machine(pipeline, machine: Settings):
 
 
 def _device(name: str) -> str:
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(
+            f"--device {name}: this torch sees no CUDA device; use --device cpu, or install torch for CUDA"
+        )
     if name != "auto":
         return name
     if torch.cuda.is_available():

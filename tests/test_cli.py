@@ -127,6 +127,7 @@ def test_bench_prints_every_stage(model: str, photo: Path, capsys):
         (["mesh", "--view", "0=PHOTO", "--view", "360=PHOTO", "-o", "OUT.glb", "--model", "MODEL"], "one azimuth"),
         (["mesh", "PHOTO", "-o", "OUT.glb", "--interpolate", "--model", "MODEL"], "--interpolate is for"),
         (["mesh", "PHOTO", "-o", "OUT.glb", "--trajectory", "up", "--model", "MODEL"], "unknown trajectory 'up'"),
+        (["mesh", "PHOTO", "-o", "OUT.glb", "--device", "cuda:99", "--model", "MODEL"], "cuda"),
         (["mesh", "FOLDER", "-o", "OUT.glb", "--model", "MODEL"], "has no cameras.json"),
         (["views", "PHOTO", "-o", "FOLDER", "--model", "MODEL"], "exists already"),
         (["render", "PHOTO", "-o", "OUT.webp"], "suffix must be one of"),

@@ -12,6 +12,7 @@ from tiny import cut_out, tiny_pipeline
 from infinitemesh.bundle import PARTS, arguments, rebuilt
 from infinitemesh.errors import CheckpointError, GenerationError, InputError
 from infinitemesh.pipeline import STAGES, InfiniteMeshPipeline, Trace, image_to_mesh, views_to_mesh
+from infinitemesh.presets import fresh_pipeline
 from infinitemesh.stages.denoise import Sampling
 from infinitemesh.stages.main_views import GivenViews, MirrorMainViews
 from infinitemesh.stages.reconstruction import Reconstruction
@@ -90,8 +91,6 @@ def test_networks_used_twice_are_stored_and_loaded_once(saved: Path):
 
 
 def test_two_denoisers_have_two_folders(tmp_path: Path, trace: Trace):
-    from infinitemesh.presets import fresh_pipeline
-
     other = fresh_pipeline("tiny", seed=1)
     mixed = tiny_pipeline().with_stages(main_views=other.main_views)
     folder = mixed.save_pretrained(tmp_path / "mixed", dtype=None)
@@ -108,6 +107,17 @@ def test_half_precision_files_are_half_as_large(saved: Path, tmp_path: Path):
     assert (small / name).stat().st_size < 0.7 * (saved / name).stat().st_size
     assert all(t.dtype != torch.float32 for t in load_file(small / name).values())
     assert next(InfiniteMeshPipeline.from_pretrained(small).parameters()).dtype == torch.float32
+
+
+def test_the_paper_preset_has_the_published_sizes():
+    with torch.device("meta"):
+        paper = fresh_pipeline("paper")
+    sizes = {n.config["num_views"]: n.num_parameters() for n in paper.networks() if type(n).__name__ == "MultiViewUNet"}
+    assert set(sizes) == {4, 2} and set(sizes.values()) == {910_785_284 - 49_599_040}
+    assert paper.main_views.diffusion.channels.count(4) == 8
+    assert paper.main_views.diffusion.autoencoder is paper.view_interpolation.diffusion.autoencoder
+    with pytest.raises(InputError, match=r"no preset 'smal'.*`small`"):
+        fresh_pipeline("smal")
 
 
 class BallSurface(Surface):

@@ -92,10 +92,11 @@ class MainViews(Stage):
 class DiffusedMainViews(MainViews):
     """Denoises all main views of an object together, as Wonder3D does, with the front in sight.
 
-    The reference of a view is the front, and of the back the mirrored front, whose outline is exact; the condition is
-    the front. With a `coarse` renderer, the reconstruction from the front alone, seen from the others, is a further
-    condition. `front_row` denoises the front along with the others, as Wonder3D does; its picture is not used.
-    `normals` needs a denoiser with cross-domain layers; they come out in the world frame, zero for the given front.
+    The reference of a view is the front, and with `mirror_back` that of the back is the mirrored front, whose outline
+    is exact (Wonder3D has none of this); the condition is the front. With a `coarse` renderer, the reconstruction from
+    the front alone, seen from the others, is a further condition. `front_row` denoises the front along with the
+    others, as Wonder3D does; its picture is not used. `normals` needs a denoiser with cross-domain layers; they come
+    out in the world frame, zero for the given front.
     """
 
     def __init__(
@@ -104,13 +105,15 @@ class DiffusedMainViews(MainViews):
         *,
         coarse: CoarseRenderer | None = None,
         sampling: Sampling | None = None,
+        mirror_back: bool = True,
         front_row: bool = False,
         normals: bool = False,
         azimuths_deg: Sequence[float] = MAIN_AZIMUTHS_DEG,
     ):
         super().__init__(azimuths_deg=azimuths_deg)
         self.diffusion, self.coarse = diffusion, coarse
-        self.sampling, self.front_row, self.normals = sampling or Sampling(), front_row, normals
+        self.sampling, self.mirror_back = sampling or Sampling(), mirror_back
+        self.front_row, self.normals = front_row, normals
 
     def generate(self, front: ViewSet, cameras: Camera, *, seed: int) -> ViewSet:
         return self.generate_batch([MainViewsRequest(front, cameras, seed)], silent)[0]
@@ -140,7 +143,7 @@ class DiffusedMainViews(MainViews):
     def _query(self, fronts: Sequence[ViewSet], cameras: Sequence[Camera]) -> ViewQuery:
         pairs = [join_views([front, mirrored(front)]) for front in fronts]
         behind = [_looks_from_behind(front, camera) for front, camera in zip(fronts, cameras, strict=True)]
-        reference = torch.tensor(behind, device=fronts[0].rgb.device).long()
+        reference = torch.tensor(behind, device=fronts[0].rgb.device).long() * int(self.mirror_back)
         coarse = None
         if self.coarse is not None:
             coarse = torch.stack([rgba(views) for views in self.coarse.batch(fronts, cameras)])

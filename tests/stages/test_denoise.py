@@ -328,6 +328,8 @@ def test_the_back_sees_the_mirrored_front():
     asked = stage._query([front], [Camera.orbit([90.0, 180.0, 270.0])])
     assert asked.reference.tolist() == [[0, 1, 0]] and asked.num_known == 1
     torch.testing.assert_close(asked.pictures[0, 1, :3], front.rgb[0].flip(-1))
+    plain = DiffusedMainViews(tiny_diffusion(), mirror_back=False)
+    assert plain._query([front], [Camera.orbit([90.0, 180.0, 270.0])]).reference.tolist() == [[0, 0, 0]]
     torch.testing.assert_close(mirrored(front).camera.azimuth_deg, torch.tensor([180.0]), atol=1e-3, rtol=0)
 
 
