@@ -18,9 +18,10 @@ from infinitemesh.errors import GenerationError, InputError
 from infinitemesh.models.conditioning import Domain
 from infinitemesh.stages.base import OnProgress, Stage, silent
 from infinitemesh.stages.coarse import CoarseRenderer
-from infinitemesh.stages.denoise import Sampling, ViewDiffusion, ViewQuery
+from infinitemesh.stages.denoise import Sampling, ViewDiffusion
 from infinitemesh.stages.seeds import derive_seed
 from infinitemesh.stages.trajectories import cameras_at
+from infinitemesh.stages.view_query import ViewQuery, main_query
 from infinitemesh.stages.view_sets import (
     check_views,
     from_rgba,
@@ -141,19 +142,14 @@ class DiffusedMainViews(MainViews):
         return made
 
     def _query(self, fronts: Sequence[ViewSet], cameras: Sequence[Camera]) -> ViewQuery:
-        pairs = [join_views([front, mirrored(front)]) for front in fronts]
-        behind = [_looks_from_behind(front, camera) for front, camera in zip(fronts, cameras, strict=True)]
-        reference = torch.tensor(behind, device=fronts[0].rgb.device).long() * int(self.mirror_back)
         coarse = None
         if self.coarse is not None:
             coarse = torch.stack([rgba(views) for views in self.coarse.batch(fronts, cameras)])
-        return ViewQuery(
-            camera=stack_cameras(cameras),
-            pictures=torch.stack([rgba(pair) for pair in pairs]),
-            picture_camera=stack_cameras([pair.camera for pair in pairs]),
-            reference=reference,
-            condition=torch.zeros_like(reference),
-            num_known=1,
+        return main_query(
+            torch.cat([rgba(front) for front in fronts]),
+            Camera.cat([front.camera for front in fronts]),
+            stack_cameras(cameras),
+            mirror_back=self.mirror_back,
             coarse=coarse,
         )
 
@@ -162,8 +158,8 @@ class MirrorMainViews(MainViews):
     """The front again from the sides, mirrored from behind: no network, and what any network must beat."""
 
     def generate(self, front: ViewSet, cameras: Camera, *, seed: int) -> ViewSet:
-        rows = [mirrored(front) if backward else front for backward in _looks_from_behind(front, cameras)]
-        return join_views(rows)
+        turned = ((cameras.azimuth_deg - front.camera.azimuth_deg[0]) % 360).tolist()
+        return join_views([mirrored(front) if 135 < angle < 225 else front for angle in turned])
 
 
 class GivenViews(MainViews):
@@ -212,20 +208,14 @@ def given_views(pictures: Mapping[float, ViewSet], *, same_height: bool = True) 
 
 
 def mirrored(view: ViewSet) -> ViewSet:
-    """Left and right swapped, standing opposite: in orthographic views, the outline seen from behind."""
-    turned = [((azimuth + 180) % 360, 0.0) for azimuth in view.camera.azimuth_deg.tolist()]
-    return ViewSet(view.rgb.flip(-1), view.alpha.flip(-1), cameras_at(turned, view.camera), view.is_main)
+    """Left and right swapped: in orthographic views, the outline seen from behind."""
+    return replace(view, rgb=view.rgb.flip(-1), alpha=view.alpha.flip(-1), normal=None)
 
 
 def world_normals(picture: Float[Tensor, "v 3 h w"], front: Camera) -> Float[Tensor, "v 3 h w"]:
     """Wonder3D's normal pictures (n / 2 + 0.5 in the front camera's axes) as unit normals of the world."""
     world_from_front = front.world_from_cam[0, :3, :3].to(picture)
     return F.normalize(einsum(world_from_front, picture * 2 - 1, "i j, v j h w -> v i h w"), dim=1)
-
-
-def _looks_from_behind(front: ViewSet, cameras: Camera) -> list[bool]:
-    turned = (cameras.azimuth_deg - front.camera.azimuth_deg[0]) % 360
-    return ((turned > 135) & (turned < 225)).tolist()
 
 
 def _near(camera: Camera, others: Camera) -> bool:

@@ -30,6 +30,7 @@ from infinitemesh.models.conditioning import (
     ray_maps,
     relative_angles_deg,
 )
+from infinitemesh.stages.trajectories import TIE
 from infinitemesh.types import Camera
 
 
@@ -93,6 +94,55 @@ class ViewQuery:
     condition: Int[Tensor, "b v"]
     num_known: int  # the first pictures are views at hand; the others are made of them (a mirrored front)
     coarse: Float[Tensor, "b v 4 s s"] | None = None
+
+
+def main_query(
+    front: Float[Tensor, "b 4 s s"],
+    front_camera: Camera,
+    camera: Camera,
+    *,
+    mirror_back: bool = True,
+    coarse: Float[Tensor, "b v 4 s s"] | None = None,
+) -> ViewQuery:
+    """Main views `camera` (b v) from front views `front_camera` (b). The one known view is the front.
+
+    With `mirror_back` the reference of views from behind is the mirrored front, standing opposite.
+    """
+    opposite = Camera.orbit(
+        front_camera.azimuth_deg.cpu() + 180,
+        projection=front_camera.projection,
+        distance=float(front_camera.position[0].norm()),
+        device=front.device,
+    )
+    turned = (camera.azimuth_deg - front_camera.azimuth_deg[:, None]) % 360
+    behind = (turned > 135) & (turned < 225)
+    return ViewQuery(
+        camera=camera,
+        pictures=torch.stack([front, front.flip(-1)], dim=1),
+        picture_camera=Camera(
+            torch.stack([front_camera.cam_from_world, opposite.cam_from_world], dim=1),
+            torch.stack([front_camera.intrinsics, front_camera.intrinsics], dim=1),
+            front_camera.projection,
+        ),
+        reference=behind.long() * int(mirror_back),
+        condition=torch.zeros_like(behind).long(),
+        num_known=1,
+        coarse=coarse,
+    )
+
+
+def gap_query(
+    pictures: Float[Tensor, "b 2 4 s s"],
+    picture_camera: Camera,
+    camera: Camera,
+    *,
+    coarse: Float[Tensor, "b v 4 s s"] | None = None,
+) -> ViewQuery:
+    """Views `camera` (b v) between two neighbours `picture_camera` (b 2), the second further along the ring: Eq. 3."""
+    first, second = picture_camera.azimuth_deg[:, :1], picture_camera.azimuth_deg[:, 1:]
+    part = ((camera.azimuth_deg - first) % 360) / ((second - first) % 360)
+    reference = (part >= 0.5 - TIE).long()
+    return ViewQuery(camera, pictures, picture_camera, reference, 1 - reference, num_known=2, coarse=coarse)
 
 
 @dataclass(frozen=True)

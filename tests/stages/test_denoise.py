@@ -20,7 +20,7 @@ from infinitemesh.stages.denoise import (
     predict,
     sample_latents,
 )
-from infinitemesh.stages.main_views import DiffusedMainViews, mirrored, world_normals
+from infinitemesh.stages.main_views import DiffusedMainViews, world_normals
 from infinitemesh.stages.seeds import derive_seed, noise_per_view
 from infinitemesh.stages.view_interpolation import (
     CoarseInterpolation,
@@ -28,6 +28,7 @@ from infinitemesh.stages.view_interpolation import (
     NearestView,
     ViewInterpolation,
 )
+from infinitemesh.stages.view_query import gap_query, main_query
 from infinitemesh.types import MAIN_AZIMUTHS_DEG, Camera, ViewSet
 
 SIZE = 64
@@ -330,7 +331,38 @@ def test_the_back_sees_the_mirrored_front():
     torch.testing.assert_close(asked.pictures[0, 1, :3], front.rgb[0].flip(-1))
     plain = DiffusedMainViews(tiny_diffusion(), mirror_back=False)
     assert plain._query([front], [Camera.orbit([90.0, 180.0, 270.0])]).reference.tolist() == [[0, 0, 0]]
-    torch.testing.assert_close(mirrored(front).camera.azimuth_deg, torch.tensor([180.0]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(asked.picture_camera.azimuth_deg, torch.tensor([[0.0, 180.0]]), atol=1e-3, rtol=0)
+    turned = main_query(
+        torch.zeros(1, 4, 8, 8), Camera.orbit([100.0]), Camera.orbit(torch.tensor([[190.0, 280.0, 10.0]]))
+    )
+    assert turned.reference.tolist() == [[0, 1, 0]]
+
+
+@pytest.mark.parametrize("num_between", [1, 2, 3])
+def test_a_training_query_of_a_gap_is_the_stages_own(num_between: int):
+    asked = {}
+
+    class Ear(ViewDiffusion):
+        def sample(self, query: ViewQuery, seeds, sampling, **options) -> torch.Tensor:
+            asked["query"] = query
+            return query.pictures[:, :1].expand(-1, query.reference.shape[1], 4, SIZE, SIZE)[None]
+
+    diffusion = tiny_diffusion()
+    diffusion.__class__ = Ear
+    ring = views([10.0, 130.0, 250.0])
+    made = DiffusedInterpolation(diffusion, num_between=num_between, trajectory="+15/-15")(ring)
+    stages = asked["query"]
+    pairs = torch.tensor([[0, 1], [1, 2], [2, 0]])
+    targets = made[~made.is_main].camera
+    grouped = Camera(
+        targets.cam_from_world.unflatten(0, (3, num_between)), targets.intrinsics.unflatten(0, (3, num_between))
+    )
+    pictures = torch.cat([ring.rgb, ring.alpha], dim=1)[pairs]
+    own = gap_query(pictures, ring.camera[pairs], grouped)
+    groups = torch.arange(3)[:, None]
+    for role in ("reference", "condition"):
+        shown = [q.pictures[groups, getattr(q, role)] for q in (own, stages)]
+        torch.testing.assert_close(shown[0], shown[1])
 
 
 def test_normals_come_from_a_cross_domain_denoiser_in_the_world_frame():
