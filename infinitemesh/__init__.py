@@ -17,6 +17,15 @@ _HOME_OF = {
     "CheckpointError": "infinitemesh.errors",
     "MissingBackend": "infinitemesh.errors",
     "GenerationError": "infinitemesh.errors",
+    "InfiniteMeshPipeline": "infinitemesh.pipeline",
+    "image_to_mesh": "infinitemesh.pipeline",
+    "views_to_mesh": "infinitemesh.pipeline",
+    "Trace": "infinitemesh.trace",
+    "views_from_folder": "infinitemesh.view_folder",
+    "save_views": "infinitemesh.view_folder",
+    "load_image": "infinitemesh.images",
+    "mesh_report": "infinitemesh.geometry.report",
+    "MeshReport": "infinitemesh.geometry.report",
 }
 
 __all__ = [*_HOME_OF, "__version__"]

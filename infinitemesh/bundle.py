@@ -40,6 +40,7 @@ PARTS: Mapping[str, str] = {  # class: module
     "RembgForeground": "infinitemesh.stages.foreground",
     "DiffusedMainViews": "infinitemesh.stages.main_views",
     "MirrorMainViews": "infinitemesh.stages.main_views",
+    "CoarseMainViews": "infinitemesh.stages.main_views",
     "DiffusedInterpolation": "infinitemesh.stages.view_interpolation",
     "CoarseInterpolation": "infinitemesh.stages.view_interpolation",
     "WarpInterpolation": "infinitemesh.stages.view_interpolation",

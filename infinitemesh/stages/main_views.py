@@ -162,6 +162,39 @@ class MirrorMainViews(MainViews):
         return join_views([mirrored(front) if 135 < angle < 225 else front for angle in turned])
 
 
+class CoarseMainViews(MainViews):
+    """Renders the reconstruction from the front alone: one network call, the mean of what the unseen sides may be.
+
+    With `mirror_back`, the view from behind is the mirrored front, whose outline is exact.
+    """
+
+    def __init__(
+        self,
+        coarse: CoarseRenderer,
+        *,
+        mirror_back: bool = True,
+        azimuths_deg: Sequence[float] = MAIN_AZIMUTHS_DEG,
+    ):
+        super().__init__(azimuths_deg=azimuths_deg)
+        self.coarse, self.mirror_back = coarse, mirror_back
+
+    def generate(self, front: ViewSet, cameras: Camera, *, seed: int) -> ViewSet:
+        return self.generate_batch([MainViewsRequest(front, cameras, seed)], silent)[0]
+
+    def generate_batch(self, batch: Sequence[MainViewsRequest], on_progress: OnProgress) -> list[ViewSet]:
+        on_progress(STAGE, 0, 1)
+        made = self.coarse.batch([request.front for request in batch], [request.cameras for request in batch])
+        on_progress(STAGE, 1, 1)
+        if not self.mirror_back:
+            return made
+        return [self._with_mirrored_back(request, views) for request, views in zip(batch, made, strict=True)]
+
+    def _with_mirrored_back(self, request: MainViewsRequest, views: ViewSet) -> ViewSet:
+        turned = ((request.cameras.azimuth_deg - request.front.camera.azimuth_deg[0]) % 360).tolist()
+        behind = [135 < angle < 225 for angle in turned]
+        return join_views([mirrored(request.front) if is_behind else views[[k]] for k, is_behind in enumerate(behind)])
+
+
 class GivenViews(MainViews):
     """The user's own pictures as main views; what they leave out is made by `rest`, or stays out."""
 
