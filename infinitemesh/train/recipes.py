@@ -21,6 +21,8 @@ from infinitemesh.train.reconstruction import (
     ReconstructionTask,
     SurfaceStage,
 )
+from infinitemesh.train.view_cache import CacheOptions
+from infinitemesh.train.views import ViewsOptions, ViewsTask
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,24 @@ class AutoencoderRecipe(Recipe):
     def smoke(self) -> "AutoencoderRecipe":
         data = AutoencoderData(objects=2, views=2, size=64)
         return AutoencoderRecipe(replace(self.options, preset="tiny", model={}, start_from=None, data=data))
+
+
+class ViewsRecipe(Recipe):
+    """The front half: one denoiser for main and interpolated views."""
+
+    def __init__(self, options: ViewsOptions = ViewsOptions()):
+        self.options = options
+
+    def task(self, ingredients: Ingredients) -> ViewsTask:
+        return ViewsTask(ingredients.pack, self.options, seed=ingredients.seed)
+
+    def smoke(self) -> "ViewsRecipe":
+        groups = replace(self.options.groups, supersample=1)
+        cache = CacheOptions(entries=4, at_once=2, first=2, every=1)
+        fresh = {"unet": {}, "image_encoder": {}, "autoencoder": None, "reconstruction": None, "start_from": None}
+        return ViewsRecipe(
+            replace(self.options, preset="tiny", **fresh, rows=8, groups=groups, cache=cache, compile=False)
+        )
 
 
 def smoke_loop(loop: Any) -> Any:

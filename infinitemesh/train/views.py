@@ -1,0 +1,187 @@
+"""Training the front half: one denoiser for main views and for interpolated ones (Eq. 2), from cached groups.
+
+ViewCache ──draw──▶ ViewGroups ──encode_views──▶ ViewBatch ──diffusion_loss──▶ loss
+                    (a kind a step, in turn)     with tokens of the image encoder, which is trained along
+"""
+
+import json
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from infinitemesh.bundle import NETWORKS
+from infinitemesh.data.object_pack import ObjectPack
+from infinitemesh.errors import CheckpointError, InputError
+from infinitemesh.files import write_json
+from infinitemesh.hub import load_network, save_network
+from infinitemesh.models.autoencoder import ImageAutoencoder
+from infinitemesh.models.image_encoder import ImageEncoder
+from infinitemesh.models.lrm import LargeReconstructionModel
+from infinitemesh.models.multiview_unet import MultiViewUNet
+from infinitemesh.models.schedulers import NoiseSchedule
+from infinitemesh.stages.coarse import CoarseRenderer
+from infinitemesh.stages.denoise import PIXELS_PER_LATENT, ViewChannels, ViewDiffusion, encode_views
+from infinitemesh.train.diffusion_loss import DiffusionLossOptions, diffusion_loss
+from infinitemesh.train.loop import Task
+from infinitemesh.train.view_cache import CacheOptions, ViewCache
+from infinitemesh.train.view_groups import GroupMaker, GroupOptions, Kind, ViewGroups
+
+SETTINGS = "views.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewsOptions:
+    """`autoencoder`, `reconstruction` and `start_from` are folders: of a network, of a network, of another run's
+    weights. Only the preset `tiny` does without the first two: fresh networks then stand in their place."""
+
+    preset: str = "small"
+    unet: dict[str, Any] = field(default_factory=dict)  # config values that differ from the preset's
+    image_encoder: dict[str, Any] = field(default_factory=dict)
+    autoencoder: Path | None = None
+    reconstruction: Path | None = None  # makes the coarse renders
+    start_from: Path | None = None
+    channels: ViewChannels = ViewChannels(coarse=True)
+    schedule: NoiseSchedule = NoiseSchedule(prediction="v_prediction", zero_terminal_snr=True)
+    loss: DiffusionLossOptions = DiffusionLossOptions()
+    kinds: Sequence[Kind] = ("main", "between")  # taken in turn, a step each
+    rows: int = 384  # views to make in a step, so 128 groups of main views or 48 of views between
+    groups: GroupOptions = GroupOptions()
+    cache: CacheOptions = CacheOptions()
+    compile: bool = False  # the denoiser alone; two shapes, so minutes before the first steps
+
+
+@dataclass(frozen=True)
+class ViewsBatch:
+    """Groups of one kind, and the generator that draws their noise."""
+
+    groups: ViewGroups
+    generator: torch.Generator
+
+
+class ViewsTask(Task):
+    """The denoiser and its image encoder; autoencoder and reconstruction are frozen."""
+
+    name = "views"
+
+    def __init__(self, pack: ObjectPack, options: ViewsOptions, *, seed: int = 0):
+        self.pack, self.options = pack, options
+        self.errors: dict[str, Tensor] = {}
+        device = pack.device
+        self.autoencoder = _autoencoder(options)
+        unet, image_encoder = denoiser_networks(options, self.autoencoder.latent_channels)
+        self.network = ViewDenoiser(unet, image_encoder, options).to(device).train()
+        if device.type == "cuda":
+            unet.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        if options.compile:
+            unet.compile(dynamic=False)
+        size = PIXELS_PER_LATENT * int(unet.config["sample_size"])
+        encoder = deepcopy(self.autoencoder)
+        nn.Module.to(encoder, device, torch.float16 if device.type == "cuda" else torch.float32)
+        maker = GroupMaker(pack, encoder, _coarse(options, size, device), size, options.groups)
+        self.cache = ViewCache(maker, options.cache, seed=seed, kinds=options.kinds)
+        self.cache.advance(0)  # before the loop's clock starts
+
+    def batch(self, step: int, generator: torch.Generator) -> ViewsBatch:
+        self.cache.advance(step)
+        kind = self.options.kinds[step % len(self.options.kinds)]
+        num_views = self.cache.stores[kind].columns["reference"].shape[1]
+        groups = self.cache.draw(kind, max(1, self.options.rows // num_views), generator)
+        return ViewsBatch(groups, generator)
+
+    def loss(self, network: nn.Module, batch: ViewsBatch, step: int) -> dict[str, Tensor]:
+        """With the latest error of every kind, so that a log that looks at every tenth step tells of all."""
+        terms = network(batch)
+        self.errors[f"error_{self.options.kinds[step % len(self.options.kinds)]}"] = terms["error"]
+        return {"loss": terms["loss"], **self.errors}
+
+    def save(self, folder: Path) -> None:
+        """The denoiser, the image encoder and the autoencoder in folders of their own, and what they agree on."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for network in (self.network.unet, self.network.image_encoder, self.autoencoder):
+            save_network(network, folder / NETWORKS[type(network).__name__][1], overwrite=True)
+        settings = {"channels": asdict(self.options.channels), "schedule": asdict(self.options.schedule)}
+        write_json(folder / SETTINGS, settings, overwrite=True)
+
+
+class ViewDenoiser(nn.Module):
+    """From groups to the loss in one forward, so that DDP sees it."""
+
+    def __init__(self, unet: MultiViewUNet, image_encoder: ImageEncoder, options: ViewsOptions):
+        super().__init__()
+        self.unet, self.image_encoder, self.options = unet, image_encoder, options
+
+    def forward(self, batch: ViewsBatch) -> dict[str, Tensor]:
+        groups, options = batch.groups, self.options
+        views = encode_views(
+            groups.query(),
+            groups.codec(),
+            options.channels,
+            image_encoder=self.image_encoder,
+            token_width=int(self.unet.config["cross_attention_dim"]),
+        )
+        return diffusion_loss(self.unet, options.schedule, views, groups.clean, batch.generator, options.loss)
+
+
+def denoiser_networks(options: ViewsOptions, latent_channels: int) -> tuple[MultiViewUNet, ImageEncoder]:
+    """Fresh, or those of `start_from`."""
+    if options.start_from is not None:
+        start = options.start_from
+        return (
+            load_network(MultiViewUNet, start / NETWORKS["MultiViewUNet"][1]),
+            load_network(ImageEncoder, start / NETWORKS["ImageEncoder"][1]),
+        )
+    unet = MultiViewUNet.preset(
+        options.preset,
+        **{
+            "in_channels": options.channels.count(latent_channels),
+            "out_channels": latent_channels,
+            **options.unet,
+        },
+    )
+    width = int(unet.config["cross_attention_dim"])
+    return unet, ImageEncoder.preset(options.preset, **{"width": width, **options.image_encoder})
+
+
+def load_diffusion(folder: Path, *, device: torch.device | str = "cpu") -> ViewDiffusion:
+    """What `ViewsTask.save` wrote, ready for the stages."""
+    try:
+        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        channels, schedule = ViewChannels(**settings["channels"]), NoiseSchedule(**settings["schedule"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder} holds no trained views: {SETTINGS} cannot be read ({error})") from error
+    unet, autoencoder, image_encoder = (
+        load_network(cls, folder / NETWORKS[cls.__name__][1], device=device)
+        for cls in (MultiViewUNet, ImageAutoencoder, ImageEncoder)
+    )
+    return ViewDiffusion(unet, autoencoder, image_encoder, channels=channels, schedule=schedule)
+
+
+def _autoencoder(options: ViewsOptions) -> ImageAutoencoder:
+    if options.autoencoder is not None:
+        return load_network(ImageAutoencoder, options.autoencoder)
+    if options.preset != "tiny":
+        raise InputError("views are trained in the latents of an autoencoder: give options.autoencoder, its folder")
+    return ImageAutoencoder.preset("tiny").eval()
+
+
+def _coarse(options: ViewsOptions, size: int, device: torch.device) -> CoarseRenderer | None:
+    """The trunk in half precision on CUDA, the field's decoders in full, as a pipeline of half precision has them."""
+    if not options.channels.coarse:
+        return None
+    if options.reconstruction is not None:
+        network = load_network(LargeReconstructionModel, options.reconstruction)
+    elif options.preset == "tiny":
+        network = LargeReconstructionModel.preset("tiny", image_size=size).eval()
+    else:
+        raise InputError(
+            "coarse renders are made by a trained reconstruction: give options.reconstruction, its folder, "
+            "or set options.channels.coarse to false"
+        )
+    nn.Module.to(network, device, torch.bfloat16 if device.type == "cuda" else torch.float32)
+    network.decoders.float()
+    return CoarseRenderer(network.requires_grad_(False))
