@@ -1,8 +1,10 @@
-"""Draws the pictures in examples/images: named procedural objects, lit, before a plain wall, as a camera sees them.
+"""Draws what the examples show, from named procedural objects: lit pictures before a plain wall (`images`), and rings of
+twelve posed views (`views`), as the reconstruction takes them.
 
-python examples/make_images.py --out examples/images
+python examples/make_images.py --out examples
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,7 +12,7 @@ from einops import rearrange
 from jsonargparse import auto_cli
 from PIL import Image
 
-from infinitemesh import Camera
+from infinitemesh import Camera, ViewSet, save_views
 from infinitemesh.data.procedural import named_object
 
 SIZE = 512
@@ -22,6 +24,7 @@ VIEWS = {  # seed, azimuth, elevation, wall: as one would hold a camera
     "cake": (5, 0.0, 18.0, (0.72, 0.78, 0.84)),
     "boat": (6, 60.0, 10.0, (0.82, 0.86, 0.88)),
 }
+RINGS = ("robot", "toy_car")
 LIGHT = (0.35, 0.75, 0.56)  # from the right, above and the front
 
 
@@ -39,9 +42,17 @@ def photograph(name: str) -> Image.Image:
     return Image.fromarray((rearrange(small, "1 c h w -> h w c") * 255).round().to(torch.uint8).numpy())
 
 
-def main(out: str = "examples/images"):
+def ring(name: str) -> ViewSet:
+    """Four main views and two between each pair, at 256 pixels; the object's longest side is 1."""
+    views = named_object(name, VIEWS[name][0]).normalized().render(Camera.orbit(torch.arange(12) * 30.0), 256)
+    return replace(views, is_main=torch.arange(12) % 3 == 0)
+
+
+def main(out: str = "examples"):
     for name in VIEWS:
-        photograph(name).save(Path(out) / f"{name}.jpg", quality=90)
+        photograph(name).save(Path(out) / "images" / f"{name}.jpg", quality=90)
+    for name in RINGS:
+        save_views(ring(name), Path(out) / "views" / name, overwrite=True)
 
 
 if __name__ == "__main__":

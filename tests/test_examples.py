@@ -100,3 +100,18 @@ def test_the_drawn_pictures_are_those_of_the_repository():
     drawn, stored = made["photograph"]("mug"), Image.open(EXAMPLES / "images" / "mug.jpg")
     small = [np.asarray(picture.resize((8, 8)).convert("L"), dtype=float) for picture in (drawn, stored)]
     assert np.abs(small[0] - small[1]).max() < 6
+
+
+def test_the_example_rings_are_what_the_reconstruction_takes():
+    from infinitemesh import views_from_folder
+
+    for folder in (EXAMPLES / "views").iterdir():
+        views = views_from_folder(folder)
+        assert views.camera.azimuth_deg.round().tolist() == [30.0 * k for k in range(12)]
+        assert views.is_main.nonzero().flatten().tolist() == [0, 3, 6, 9]
+
+
+def test_the_sheet_of_truth_and_result(model: str, tmp_path: Path):
+    (path,) = EXAMPLES.glob("make_sheet.py")
+    runpy.run_path(str(path))["main"](str(tmp_path / "sheet.jpg"), model, ["mug"], 48)
+    assert Image.open(tmp_path / "sheet.jpg").size[0] >= 8 * 48

@@ -35,6 +35,7 @@ class LargeReconstructionModel(ModelMixin, ConfigMixin):
     `frame` names the field's own axes: "gltf" is the library's world, "instantmesh" is z up with the front on +x.
     `half_extent` is the world length that plane coordinate 1 stands for. `ray_maps` gives each pixel its Plücker ray
     (6 channels) and its alpha beside its colour; without it, views are composited on white and normalised for DINO.
+    `plane_smoothing` in [0, 1] is the share of a 3x3 binomial filter over the planes, 0 for public weights.
     """
 
     config_name = "config.json"
@@ -61,6 +62,7 @@ class LargeReconstructionModel(ModelMixin, ConfigMixin):
         lift_pixel_channels: int = 32,
         lift_volume_channels: int = 32,
         plane_padding: str = "zeros",
+        plane_smoothing: float = 0.0,
         half_extent: float = FIELD_HALF_EXTENT,
         frame: Literal["gltf", "instantmesh"] = "gltf",
     ):
@@ -112,7 +114,9 @@ class LargeReconstructionModel(ModelMixin, ConfigMixin):
         """Planes of b objects from v views each: straight rgb and alpha in [0, 1], camera axes (b, v), ring order."""
         tokens = self.encode(rgba, camera)
         lifted = None if self.projection_lift is None else self.projection_lift(rgba, camera)
-        return self.transformer(rearrange(tokens, "b v p d -> b (v p) d"), lifted)
+        planes = self.transformer(rearrange(tokens, "b v p d -> b (v p) d"), lifted)
+        share = self.config["plane_smoothing"]
+        return planes if share == 0 else torch.lerp(planes, binomial(planes), share)
 
     def encode(self, rgba: Float[Tensor, "b v 4 h w"], camera: Camera) -> Float[Tensor, "b v p d"]:
         """Image tokens, fused over the views when the network has a fusion."""
@@ -160,6 +164,14 @@ class LargeReconstructionModel(ModelMixin, ConfigMixin):
         else:
             matrix = world_from_cam[..., :3, :]
         return torch.cat([rearrange(matrix, "b v i j -> b v (i j)"), fxfycxcy], dim=-1)
+
+
+def binomial(planes: Float[Tensor, "b 3 c r r"]) -> Float[Tensor, "b 3 c r r"]:
+    """Planes under a 3x3 binomial filter: each token makes its 2x2 cells alone, which leaves steps between tokens."""
+    padded = F.pad(rearrange(planes, "b plane c h w -> (b plane) c h w"), (1, 1, 1, 1), mode="replicate")
+    rows = (padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]) / 4
+    smooth = (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 4
+    return rearrange(smooth, "(b plane) c h w -> b plane c h w", plane=3)
 
 
 def resize(images: Float[Tensor, "b v c h w"], size: int) -> Float[Tensor, "b v c s s"]:
