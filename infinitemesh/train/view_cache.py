@@ -59,7 +59,7 @@ class ViewCache:
 
     def __init__(self, maker: GroupMaker, options: CacheOptions, *, seed: int, kinds: Sequence[Kind] = KINDS):
         self.maker, self.options, self.seed = maker, options, seed
-        self.kinds = tuple(dict.fromkeys(kinds))
+        self.kinds: tuple[Kind, ...] = tuple(dict.fromkeys(kinds))
         self.stores = {kind: _Store(options.entries, half=options.half) for kind in self.kinds}
         self.made = dict.fromkeys(self.kinds, 0)  # batches so far, those that were written over included
 
@@ -78,13 +78,17 @@ class ViewCache:
 
     def _fill(self, wanted: int) -> None:
         kept = self.options.entries // self.options.at_once
-        due = [(k, kind) for kind in self.kinds for k in range(max(self.made[kind], wanted - kept), wanted)]
-        for k, kind in tqdm(sorted(due), desc="view cache", disable=len(due) <= len(self.kinds), mininterval=5):
+        due: list[tuple[int, Kind]] = [
+            (k, kind) for kind in self.kinds for k in range(max(self.made[kind], wanted - kept), wanted)
+        ]
+        bar = tqdm(desc="view cache", total=len(due), disable=len(due) <= len(self.kinds), mininterval=5)
+        for k, kind in sorted(due):
+            bar.update()
             generator = torch.Generator(self.maker.pack.device)
             generator.manual_seed(derive_seed(self.seed, "view_cache", kind, k))
             groups = self.maker.make(kind, self.options.at_once, generator)
             self.stores[kind].write(k % kept * self.options.at_once, groups)
-        self.made = {kind: max(made, wanted) for kind, made in self.made.items()}
+        self.made = {kind: max(self.made[kind], wanted) for kind in self.kinds}
 
     def _first_from(self, folder: Path, first: int) -> None:
         """Reads the first entries, or makes them and writes them."""

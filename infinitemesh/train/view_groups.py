@@ -98,9 +98,9 @@ class KnownLatents:
 
     image_channels = 4
 
-    def __init__(self, *answers: Float[Tensor, "g p c h w"] | None):
-        self.answers = [answer for answer in answers if answer is not None]
-        self.latent_channels = self.answers[0].shape[2]
+    def __init__(self, pictures: Float[Tensor, "g p c h w"], coarse: Float[Tensor, "g v c h w"] | None):
+        self.latent_channels = pictures.shape[2]
+        self.answers = [pictures] if coarse is None else [pictures, coarse]
 
     def encode(self, rgba: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n c h8 w8"]:
         latents = rearrange(self.answers.pop(0), "g p c h w -> (g p) c h w")

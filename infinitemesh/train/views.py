@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import ModelMixin
 from torch import Tensor, nn
 
 from infinitemesh.bundle import NETWORKS
 from infinitemesh.data.object_pack import ObjectPack
 from infinitemesh.errors import CheckpointError, InputError
 from infinitemesh.files import write_json
-from infinitemesh.hub import load_network, save_network
+from infinitemesh.hub import Network, load_network, save_network
 from infinitemesh.models.autoencoder import ImageAutoencoder
 from infinitemesh.models.image_encoder import ImageEncoder
 from infinitemesh.models.lrm import LargeReconstructionModel
@@ -74,7 +75,7 @@ class ViewsTask(Task):
         device = pack.device
         self.autoencoder = _autoencoder(options)
         unet, image_encoder = denoiser_networks(options, self.autoencoder.latent_channels)
-        self.network = ViewDenoiser(unet, image_encoder, options).to(device).train()
+        self.network = self.denoiser = ViewDenoiser(unet, image_encoder, options).to(device).train()
         if device.type == "cuda":
             unet.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if options.compile:
@@ -102,7 +103,8 @@ class ViewsTask(Task):
     def save(self, folder: Path) -> None:
         """The denoiser, the image encoder and the autoencoder in folders of their own, and what they agree on."""
         folder.mkdir(parents=True, exist_ok=True)
-        for network in (self.network.unet, self.network.image_encoder, self.autoencoder):
+        networks: tuple[ModelMixin, ...] = (self.denoiser.unet, self.denoiser.image_encoder, self.autoencoder)
+        for network in networks:
             save_network(network, folder / NETWORKS[type(network).__name__][1], overwrite=True)
         settings = {"channels": asdict(self.options.channels), "schedule": asdict(self.options.schedule)}
         write_json(folder / SETTINGS, settings, overwrite=True)
@@ -130,11 +132,7 @@ class ViewDenoiser(nn.Module):
 def denoiser_networks(options: ViewsOptions, latent_channels: int) -> tuple[MultiViewUNet, ImageEncoder]:
     """Fresh, or those of `start_from`."""
     if options.start_from is not None:
-        start = options.start_from
-        return (
-            load_network(MultiViewUNet, start / NETWORKS["MultiViewUNet"][1]),
-            load_network(ImageEncoder, start / NETWORKS["ImageEncoder"][1]),
-        )
+        return _stored(MultiViewUNet, options.start_from), _stored(ImageEncoder, options.start_from)
     unet = MultiViewUNet.preset(
         options.preset,
         **{
@@ -154,11 +152,17 @@ def load_diffusion(folder: Path, *, device: torch.device | str = "cpu") -> ViewD
         channels, schedule = ViewChannels(**settings["channels"]), NoiseSchedule(**settings["schedule"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder} holds no trained views: {SETTINGS} cannot be read ({error})") from error
-    unet, autoencoder, image_encoder = (
-        load_network(cls, folder / NETWORKS[cls.__name__][1], device=device)
-        for cls in (MultiViewUNet, ImageAutoencoder, ImageEncoder)
-    )
-    return ViewDiffusion(unet, autoencoder, image_encoder, channels=channels, schedule=schedule)
+    return ViewDiffusion(
+        _stored(MultiViewUNet, folder),
+        _stored(ImageAutoencoder, folder),
+        _stored(ImageEncoder, folder),
+        channels=channels,
+        schedule=schedule,
+    ).to(device)
+
+
+def _stored(cls: type[Network], folder: Path) -> Network:
+    return load_network(cls, folder / NETWORKS[cls.__name__][1])
 
 
 def _autoencoder(options: ViewsOptions) -> ImageAutoencoder:
