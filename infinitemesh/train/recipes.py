@@ -74,10 +74,10 @@ class AutoencoderRecipe(Recipe):
         self.options = options
 
     def task(self, ingredients: Ingredients) -> AutoencoderTask:
-        return AutoencoderTask(ingredients.pack, self.options, ingredients.perceptual)
+        return AutoencoderTask(ingredients.pack, self.options, ingredients.perceptual, seed=ingredients.seed)
 
     def smoke(self) -> "AutoencoderRecipe":
-        data = AutoencoderData(objects=2, views=2, size=64)
+        data = AutoencoderData(size=64, pictures=2, crop=32, objects=2, views=2, first=4, kept=8)
         return AutoencoderRecipe(replace(self.options, preset="tiny", model={}, start_from=None, data=data))
 
 

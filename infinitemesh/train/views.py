@@ -77,7 +77,7 @@ class ViewsTask(Task):
         unet, image_encoder = denoiser_networks(options, self.autoencoder.latent_channels)
         self.network = self.denoiser = ViewDenoiser(unet, image_encoder, options).to(device).train()
         if device.type == "cuda":
-            unet.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+            nn.Module.to(unet, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if options.compile:
             unet.compile(dynamic=False)
         size = PIXELS_PER_LATENT * int(unet.config["sample_size"])
