@@ -33,7 +33,13 @@ class ProjectionLift(nn.Module):
         volume_channels: int = 32,
         hull_per_token: int = 2,
         half_extent: float = 0.9,
+        spread: bool = False,
+        context_channels: int = 0,
     ):
+        """`spread` also pools the deviation over the views: where they disagree there is no surface, which is the one cue
+        against the hull. `context_channels` > 0 mixes the volume at 1/2 and 1/4 of its resolution too, so that a voxel
+        knows the whole object. Both start as no change at all: trained weights without them can be continued.
+        """
         super().__init__()
         self.low_res, self.hull_per_token, self.half_extent = low_res, hull_per_token, half_extent
         self.pixels = nn.Sequential(
@@ -51,6 +57,12 @@ class ProjectionLift(nn.Module):
             nn.SiLU(),
             nn.Conv3d(volume_channels, volume_channels, 3, 1, 1),
         )
+        self.mix_spread, self.context = None, None
+        if spread:
+            self.mix_spread = nn.Conv3d(pixel_channels, volume_channels, 1, bias=False)
+            nn.init.zeros_(self.mix_spread.weight)
+        if context_channels:
+            self.context = VolumeContext(volume_channels, context_channels)
         column = low_res * volume_channels
         hull_column = 2 * hull_per_token**3 * low_res
         self.to_token = nn.Sequential(nn.Linear(column + hull_column, dim), nn.SiLU(), nn.Linear(dim, dim))
@@ -62,9 +74,15 @@ class ProjectionLift(nn.Module):
         alpha = rearrange(rgba[:, :, 3:], "b v 1 h w -> (b v) 1 h w")
         found = self._pooled(features, camera, self.low_res, torch.amax)
         cover = self._pooled(alpha, camera, self.low_res, torch.amin)
-        volume = rearrange(torch.cat([found, cover], dim=1), "b c (x y z) -> b c x y z", x=self.low_res, y=self.low_res)
-        volume = self.mix_in(volume.to(features.dtype))
+        volume = self.mix_in(self._as_volume(torch.cat([found, cover], dim=1)).to(features.dtype))
+        if self.mix_spread is not None:
+            mean = found[:, : features.shape[1]]
+            square, _ = self._pooled(features.square(), camera, self.low_res, torch.amax).chunk(2, dim=1)
+            deviation = (square - mean.square()).clamp(min=1e-6).sqrt()
+            volume = volume + self.mix_spread(self._as_volume(deviation).to(features.dtype))
         volume = volume + self.mix(volume)
+        if self.context is not None:
+            volume = volume + self.context(volume)
         k = self.hull_per_token
         hull = rearrange(
             self._pooled(alpha, camera, self.low_res * k, torch.amin),
@@ -78,6 +96,9 @@ class ProjectionLift(nn.Module):
             rearrange(volume, "b c x y z -> b (y z) (c x)"),
         ]
         return self.to_token(torch.cat(columns, dim=1))
+
+    def _as_volume(self, voxels: Float[Tensor, "b c n"]) -> Float[Tensor, "b c x y z"]:
+        return rearrange(voxels, "b c (x y z) -> b c x y z", x=self.low_res, y=self.low_res)
 
     def _pooled(
         self,
@@ -119,6 +140,27 @@ class ProjectionLift(nn.Module):
         u = k[:, 0, 0, None] * coordinate(0) * scale + k[:, 0, 2, None]
         v = k[:, 1, 2, None] - k[:, 1, 1, None] * coordinate(1) * scale
         return torch.stack([u, v], dim=-1) * 2 - 1
+
+
+class VolumeContext(nn.Module):
+    """A small 3D U-Net whose output starts at zero."""
+
+    def __init__(self, channels: int, inner: int):
+        super().__init__()
+        self.down1 = nn.Conv3d(channels, inner, 3, 2, 1)
+        self.down2 = nn.Conv3d(inner, 2 * inner, 3, 2, 1)
+        self.middle = nn.Conv3d(2 * inner, 2 * inner, 3, 1, 1)
+        self.up1 = nn.Conv3d(2 * inner, inner, 3, 1, 1)
+        self.up2 = nn.Conv3d(inner, channels, 3, 1, 1)
+        nn.init.zeros_(self.up2.weight)
+        nn.init.zeros_(self.up2.bias)
+
+    def forward(self, volume: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c x y z"]:
+        half = F.silu(self.down1(volume))
+        quarter = F.silu(self.down2(half))
+        quarter = quarter + F.silu(self.middle(quarter))
+        half = half + F.silu(self.up1(F.interpolate(quarter, size=half.shape[2:])))
+        return self.up2(F.interpolate(half, size=volume.shape[2:]))
 
 
 def _interpolated(images: Float[Tensor, "m c h w"], at: Float[Tensor, "m n 2"]) -> Float[Tensor, "m c n"]:

@@ -61,6 +61,8 @@ class LargeReconstructionModel(ModelMixin, ConfigMixin):
         lift: bool = False,
         lift_pixel_channels: int = 32,
         lift_volume_channels: int = 32,
+        lift_spread: bool = False,
+        lift_context: int = 0,
         plane_padding: str = "zeros",
         plane_smoothing: float = 0.0,
         half_extent: float = FIELD_HALF_EXTENT,
@@ -87,8 +89,9 @@ class LargeReconstructionModel(ModelMixin, ConfigMixin):
             low_res=triplane_low_res,
             channels=triplane_dim,
         )
-        self.synthesizer = nn.Module()
-        self.synthesizer.decoder = FieldDecoders(channels=triplane_dim, hidden=decoder_hidden, padding=plane_padding)
+        self.synthesizer = _Synthesizer(
+            FieldDecoders(channels=triplane_dim, hidden=decoder_hidden, padding=plane_padding)
+        )
         self.projection_lift = None
         if lift:
             self.projection_lift = ProjectionLift(
@@ -96,6 +99,8 @@ class LargeReconstructionModel(ModelMixin, ConfigMixin):
                 low_res=triplane_low_res,
                 pixel_channels=lift_pixel_channels,
                 volume_channels=lift_volume_channels,
+                spread=lift_spread,
+                context_channels=lift_context,
                 half_extent=half_extent,
             )
 
@@ -127,9 +132,9 @@ class LargeReconstructionModel(ModelMixin, ConfigMixin):
 
     def pixels(self, rgba: Float[Tensor, "b v 4 h w"], camera: Camera) -> Float[Tensor, "b v c s s"]:
         """What the encoder sees: resized, normalised colour, and with `ray_maps` alpha and rays."""
-        size = self.config.image_size
+        size = self.config["image_size"]
         rgb, alpha = rgba[:, :, :3], rgba[:, :, 3:]
-        if not self.config.ray_maps:
+        if not self.config["ray_maps"]:
             white = resize(rgb * alpha + (1 - alpha), size)
             mean, std = (white.new_tensor(x)[:, None, None] for x in (IMAGENET_MEAN, IMAGENET_STD))
             return (white - mean) / std
@@ -140,8 +145,8 @@ class LargeReconstructionModel(ModelMixin, ConfigMixin):
 
     def _ray_maps(self, camera: Camera) -> Float[Tensor, "b v 6 s s"]:
         """Plücker rays (direction, origin x direction) in units of half_extent."""
-        origin, direction = camera.rays(self.config.image_size)
-        moment = torch.linalg.cross(origin / self.config.half_extent, direction)
+        origin, direction = camera.rays(self.config["image_size"])
+        moment = torch.linalg.cross(origin / self.config["half_extent"], direction)
         return rearrange(torch.cat([direction, moment], dim=-1), "b v h w c -> b v c h w")
 
     def camera_code(self, camera: Camera) -> Float[Tensor, "b v 16"]:
@@ -153,13 +158,13 @@ class LargeReconstructionModel(ModelMixin, ConfigMixin):
         world_from_cam = camera.world_from_cam
         k = camera.intrinsics
         fxfycxcy = torch.stack([k[..., 0, 0], k[..., 1, 1], k[..., 0, 2], k[..., 1, 2]], dim=-1)
-        if self.config.frame == "instantmesh":
+        if self.config["frame"] == "instantmesh":
             rotation, position = world_from_cam[..., [2, 0, 1], :3], world_from_cam[..., [2, 0, 1], 3]
             if camera.projection == "orthographic":
                 position = 4.0 * F.normalize(rotation[..., 2], dim=-1)
                 fxfycxcy = fxfycxcy.new_tensor([1.8660254, 1.8660254, 0.5, 0.5]).expand_as(fxfycxcy)
             else:
-                position = position / self.config.half_extent
+                position = position / self.config["half_extent"]
             matrix = torch.cat([rotation, position[..., None]], dim=-1)
         else:
             matrix = world_from_cam[..., :3, :]
@@ -174,6 +179,14 @@ def binomial(planes: Float[Tensor, "b 3 c r r"]) -> Float[Tensor, "b 3 c r r"]:
     return rearrange(smooth, "(b plane) c h w -> b plane c h w", plane=3)
 
 
+class _Synthesizer(nn.Module):
+    """The published name of what holds the decoders."""
+
+    def __init__(self, decoder: FieldDecoders):
+        super().__init__()
+        self.decoder = decoder
+
+
 def resize(images: Float[Tensor, "b v c h w"], size: int) -> Float[Tensor, "b v c s s"]:
     """Bicubic with antialiasing, clamped to the range of its input's colours; the identity at the same size."""
     if images.shape[-1] == size and images.shape[-2] == size:
@@ -186,14 +199,14 @@ def resize(images: Float[Tensor, "b v c h w"], size: int) -> Float[Tensor, "b v 
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": dict(
         encoder_dim=32, encoder_layers=1, encoder_heads=2, position_grid=2, image_size=32, camera_modulation=False,
-        ray_maps=True, fusion_reading="joint", fusion_heads=2, transformer_dim=32, transformer_layers=1, transformer_heads=2,
-        triplane_low_res=6, triplane_dim=8, decoder_hidden=16, lift=True, lift_pixel_channels=8,
+        ray_maps=True, fusion_reading="joint", fusion_heads=2, transformer_dim=32, transformer_layers=1,
+        transformer_heads=2, triplane_low_res=6, triplane_dim=8, decoder_hidden=16, lift=True, lift_pixel_channels=8,
         lift_volume_channels=8, plane_padding="border",
     ),
     "small": dict(
         encoder_dim=320, encoder_layers=6, encoder_heads=5, position_grid=12, image_size=192, camera_modulation=False,
-        ray_maps=True, fusion_reading="joint", fusion_heads=5, transformer_dim=384, transformer_layers=6, transformer_heads=6,
-        triplane_low_res=32, triplane_dim=40, decoder_hidden=64, lift=True, plane_padding="border",
+        ray_maps=True, fusion_reading="joint", fusion_heads=5, transformer_dim=384, transformer_layers=6,
+        transformer_heads=6, triplane_low_res=32, triplane_dim=40, decoder_hidden=64, lift=True, plane_padding="border",
     ),
     # InstantMesh large; `paper-base` is its smaller sibling.
     "paper": dict(frame="instantmesh", half_extent=FIELD_HALF_EXTENT / PERSPECTIVE_HALF_EXTENT),

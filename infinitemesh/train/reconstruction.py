@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from infinitemesh.data.degradations import DegradationRanges, degrade_views
@@ -20,8 +22,10 @@ from infinitemesh.data.points import PointBatch, PointCache, draw_points
 from infinitemesh.data.replay import ReplayBuffer, RingOptions, RingSamples, as_float, render_rings
 from infinitemesh.data.training_views import render_batch
 from infinitemesh.data.view_cameras import orbit_cameras
+from infinitemesh.errors import CheckpointError
 from infinitemesh.geometry.flexicubes_losses import RegularityWeights
 from infinitemesh.geometry.surface_extraction import extract_surface
+from infinitemesh.hub import load_network
 from infinitemesh.models.lrm import LargeReconstructionModel
 from infinitemesh.render.shading import Rendered, shade
 from infinitemesh.stages.surface import TriplaneField
@@ -29,6 +33,7 @@ from infinitemesh.train.loop import Task
 from infinitemesh.train.reconstruction_loss import PointLossWeights, RenderLossWeights, point_loss, render_loss
 from infinitemesh.types import Camera
 
+ADDITIONS = ("projection_lift.mix_spread.", "projection_lift.context.")  # parts that start as no change
 VIEWS_OF_12 = {  # which of a ring of twelve a network is shown
     12: tuple(range(12)),
     8: (0, 1, 3, 4, 6, 7, 9, 10),
@@ -109,13 +114,9 @@ class ReconstructionTask(Task):
         perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
     ):
         self.pack, self.cache, self.options, self.perceptual = pack, cache, options, perceptual
-        model = (
-            LargeReconstructionModel.from_pretrained(options.start_from)
-            if options.start_from
-            else LargeReconstructionModel.preset(options.preset, **options.model)
-        )
+        model = started(options)
         wrapper = SurfaceSupervised(model, options.surface) if options.stage == "surface" else PointSupervised(model)
-        self.network = wrapper.to(pack.device).train()
+        self.model, self.network = model, wrapper.to(pack.device).train()
         replay = options.data.replay
         self.buffer = ReplayBuffer(pack, options.data.rings, replay) if replay else None
 
@@ -138,16 +139,21 @@ class ReconstructionTask(Task):
     def loss(self, network: nn.Module, batch: ReconstructionBatch, step: int) -> dict[str, Tensor]:
         if batch.targets is None:
             sdf, colour = network(batch)
-            return point_loss(sdf, colour, batch.truth, self.options.loss)
+            return self._point_loss(sdf, colour, batch)
         sdf, colour, surfaces = network(batch)
-        points = point_loss(sdf, colour, batch.truth, self.options.loss)
+        points = self._point_loss(sdf, colour, batch)
         seen = [self._surface_loss(batch, i, *surface) for i, surface in enumerate(surfaces)]
         terms = {name: torch.stack([terms[name] for terms in seen]).mean() for name in seen[0]}
         loss = terms.pop("loss") + self.options.surface.points * points.pop("loss")
         return {"loss": loss, **terms, **{f"point_{name}": value for name, value in points.items()}}
 
+    def _point_loss(self, sdf: Tensor, colour: Tensor, batch: ReconstructionBatch) -> dict[str, Tensor]:
+        weights = self.options.loss
+        cavity = None if weights.cavity == 1 else in_hull(batch) & (batch.truth.distance > 0)
+        return point_loss(sdf, colour, batch.truth, weights, cavity=cavity)
+
     def save(self, folder: Path) -> None:
-        self.network.model.save_pretrained(folder)
+        self.model.save_pretrained(folder)
 
     def _rings(self, num: int, generator: torch.Generator) -> RingSamples:
         if self.buffer is None:
@@ -168,6 +174,7 @@ class ReconstructionTask(Task):
         self, batch: ReconstructionBatch, i: int, rendered: Rendered, regularity: Tensor
     ) -> dict[str, Tensor]:
         targets = batch.targets
+        assert targets is not None
         ours, truth = rendered.rgb, targets.rgb[i]
         if not batch.truth.has_colour[i]:
             ours = truth
@@ -187,6 +194,39 @@ class ReconstructionTask(Task):
         )
 
 
+def started(options: ReconstructionOptions) -> LargeReconstructionModel:
+    """A fresh network, or a trained one; `options.model` may add parts to a trained one that it starts without."""
+    if options.start_from is None:
+        return LargeReconstructionModel.preset(options.preset, **options.model)
+    trained = load_network(LargeReconstructionModel, options.start_from)
+    if not options.model:
+        return trained
+    model = LargeReconstructionModel.from_config({**trained.config, **options.model})
+    missing, unexpected = model.load_state_dict(trained.state_dict(), strict=False)
+    other = [name for name in missing if not name.startswith(ADDITIONS)] + unexpected
+    if other:
+        raise CheckpointError(
+            f"{options.start_from} cannot be continued with {options.model}: {', '.join(other[:5])} do not fit; "
+            f"only {' and '.join(ADDITIONS)} can be added to trained weights"
+        )
+    return model
+
+
+def in_hull(batch: ReconstructionBatch) -> Bool[Tensor, "b n"]:
+    """Points that every shown view sees covered: inside them, the pictures alone cannot tell object from cavity."""
+    matrix, k = batch.camera.cam_from_world, batch.camera.intrinsics
+    points = rearrange(batch.truth.points, "b n xyz -> b 1 n xyz")
+    x, y = (
+        (points * matrix[:, :, None, row, :3]).sum(-1) + matrix[:, :, None, row, 3] for row in (0, 1)
+    )  # sums, so that autocast leaves them alone
+    u = k[:, :, None, 0, 0] * x + k[:, :, None, 0, 2]
+    v = k[:, :, None, 1, 2] - k[:, :, None, 1, 1] * y
+    at = rearrange(torch.stack([u, v], dim=-1) * 2 - 1, "b v n uv -> (b v) n 1 uv")
+    alpha = rearrange(batch.rgba[:, :, 3:], "b v 1 h w -> (b v) 1 h w")
+    seen = F.grid_sample(alpha, at, align_corners=False)
+    return rearrange(seen, "(b v) 1 n 1 -> b v n", b=len(points)).amin(1) > 0.5
+
+
 class PointSupervised(nn.Module):
     """The model from views to answers at points, as one forward for DDP."""
 
@@ -198,7 +238,7 @@ class PointSupervised(nn.Module):
 
     def forward(self, batch: ReconstructionBatch) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n 3"]]:
         planes = self.model(batch.rgba, batch.camera)
-        return self.model.decoders.sdf_and_colour(planes, batch.truth.points / self.model.config.half_extent)
+        return self.model.decoders.sdf_and_colour(planes, batch.truth.points / self.model.config["half_extent"])
 
 
 class SurfaceSupervised(nn.Module):
@@ -211,18 +251,21 @@ class SurfaceSupervised(nn.Module):
     def forward(
         self, batch: ReconstructionBatch
     ) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n 3"], list[tuple[Rendered, Float[Tensor, ""]]]]:
+        targets = batch.targets
+        assert targets is not None
         planes = self.model(batch.rgba, batch.camera).float()
-        half_extent = self.model.config.half_extent
+        half_extent = self.model.config["half_extent"]
         with torch.autocast(planes.device.type, enabled=False):  # positions and silhouettes want full precision
             sdf, colour = self.model.decoders.sdf_and_colour(planes, batch.truth.points / half_extent)
-            surfaces = [self._render(planes[i], batch.targets.camera[i]) for i in range(len(planes))]
+            surfaces = [self._render(planes[i], targets.camera[i]) for i in range(len(planes))]
         return sdf, colour, surfaces
 
     def _render(self, planes: Float[Tensor, "3 c r r"], camera: Camera) -> tuple[Rendered, Float[Tensor, ""]]:
-        half_extent, decoders = self.model.config.half_extent, self.model.decoders
+        half_extent, decoders = self.model.config["half_extent"], self.model.decoders
         surface = extract_surface(
             TriplaneField(decoders, planes), self.stage.resolution, training=True, chunk=1 << 18, device=planes.device
         )
+        assert surface.regularity is not None
         rendered = shade(
             surface.vertices * half_extent,
             surface.faces,

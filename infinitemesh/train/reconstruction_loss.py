@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from infinitemesh.data.points import PointBatch
@@ -19,6 +19,9 @@ class PointLossWeights:
     colour: float = 4.0
     truncation: float = 0.1  # distances are compared up to here
     softness: float = 0.02  # distance that is one logit of the occupancy
+    cavity: float = (
+        1.0  # of points outside the object that every view sees covered; above 1, hollows are asked for harder
+    )
     colour_band: float = 0.03  # colour is asked for this near the surface
 
 
@@ -27,12 +30,17 @@ def point_loss(
     colour: Float[Tensor, "b n 3"],
     truth: PointBatch,
     weights: PointLossWeights,
+    *,
+    cavity: Bool[Tensor, "b n"] | None = None,
 ) -> dict[str, Tensor]:
     """Truncated L1 of the signed distance, cross-entropy of the occupancy it implies, squared error of the colour."""
     sdf, colour = sdf.float(), colour.float()
     limit = weights.truncation
-    distance = (sdf.clamp(-limit, limit) - truth.distance.clamp(-limit, limit)).abs().mean()
-    occupancy = F.binary_cross_entropy_with_logits(-sdf / weights.softness, (truth.distance < 0).float())
+    share = torch.ones_like(sdf) if cavity is None else torch.where(cavity, weights.cavity, 1.0)
+    share = share / share.mean()
+    distance = (share * (sdf.clamp(-limit, limit) - truth.distance.clamp(-limit, limit)).abs()).mean()
+    inside = (truth.distance < 0).float()
+    occupancy = F.binary_cross_entropy_with_logits(-sdf / weights.softness, inside, weight=share)
     near = ((truth.distance.abs() < weights.colour_band) & truth.has_colour[:, None]).float()[..., None]
     colour_error = ((colour - truth.rgb).square() * near).sum() / (3 * near.sum() + 1)
     loss = weights.distance * distance + weights.occupancy * occupancy + weights.colour * colour_error

@@ -56,3 +56,32 @@ def test_every_picture_gets_a_gradient_and_every_parameter_too():
     network(views, rings([0, 90])).square().sum().backward()
     assert bool((views.grad.abs().amax((0, 3, 4)) > 0).all())
     assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_spread_and_context_start_as_no_change_and_then_learn():
+    torch.manual_seed(0)
+    plain = ProjectionLift(dim=16, low_res=6, pixel_channels=8, volume_channels=8)
+    richer = ProjectionLift(dim=16, low_res=6, pixel_channels=8, volume_channels=8, spread=True, context_channels=4)
+    missing, unexpected = richer.load_state_dict(plain.state_dict(), strict=False)
+    assert not unexpected and {name.split(".")[0] for name in missing} == {"mix_spread", "context"}
+    camera = Camera.orbit(torch.arange(4) * 90.0)
+    camera = Camera(camera.cam_from_world[None], camera.intrinsics[None])
+    views = torch.rand(1, 4, 4, 32, 32)
+    assert torch.equal(plain(views, camera), richer(views, camera))
+    richer(views, camera).square().sum().backward()
+    assert richer.mix_spread.weight.grad.abs().max() > 0 and richer.context.up2.weight.grad.abs().max() > 0
+
+
+def test_spread_tells_views_that_agree_from_views_that_do_not():
+    lift = ProjectionLift(dim=16, low_res=4, pixel_channels=4, volume_channels=4, spread=True)
+    torch.nn.init.ones_(lift.mix_spread.weight)
+    seen = []
+    lift.mix_spread.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    camera = Camera.orbit(torch.arange(4) * 90.0)
+    camera = Camera(camera.cam_from_world[None], camera.intrinsics[None])
+    flat = torch.ones(1, 4, 4, 32, 32) * 0.5
+    differing = flat.clone()
+    differing[:, ::2, :3] = 0.9
+    lift(flat, camera), lift(differing, camera)
+    inner = (slice(None), slice(None), slice(1, 3), slice(1, 3), slice(1, 3))
+    assert seen[0][inner].abs().max() < 5e-3 < seen[1][inner].abs().max()

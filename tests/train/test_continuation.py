@@ -1,0 +1,70 @@
+"""Trained weights go on with new parts: the same function at first, and nothing else may differ."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from infinitemesh.data.points import PointBatch
+from infinitemesh.errors import CheckpointError
+from infinitemesh.hub import save_network
+from infinitemesh.models.lrm import LargeReconstructionModel
+from infinitemesh.train.reconstruction import ReconstructionBatch, ReconstructionOptions, in_hull, started
+from infinitemesh.train.reconstruction_loss import PointLossWeights, point_loss
+from infinitemesh.types import Camera
+
+
+def ring(views: int) -> Camera:
+    camera = Camera.orbit(torch.arange(views) * 360.0 / views)
+    return Camera(camera.cam_from_world[None], camera.intrinsics[None])
+
+
+def test_additions_start_as_no_change(tmp_path):
+    trained = LargeReconstructionModel.preset("tiny").eval()
+    folder = save_network(trained, tmp_path / "trained")
+    options = ReconstructionOptions(start_from=folder, model={"lift_spread": True, "lift_context": 4})
+    continued = started(options).eval()
+    views = torch.rand(1, 4, 4, 32, 32)
+    assert torch.equal(continued(views, ring(4)), trained(views, ring(4)))
+    assert continued.projection_lift.context is not None
+
+
+def test_other_differences_are_refused(tmp_path):
+    folder = save_network(LargeReconstructionModel.preset("tiny"), tmp_path / "trained")
+    with pytest.raises(CheckpointError, match="transformer.layers.1"):
+        started(ReconstructionOptions(start_from=folder, model={"transformer_layers": 2}))
+
+
+def ball(radius: float, size: int) -> torch.Tensor:
+    at = (torch.arange(size) + 0.5) / size * 1.8 - 0.9
+    return (at[:, None].square() + at.square() < radius**2).float()
+
+
+def test_the_hull_of_a_ball_is_the_ball_from_all_sides():
+    points = torch.rand(1, 2000, 3) * 1.6 - 0.8
+    views = torch.ones(1, 12, 4, 64, 64)
+    views[:, :, 3] = ball(0.5, 64)
+    truth = PointBatch(points, torch.zeros(1, 2000), points, points.abs(), torch.tensor([True]))
+    hull = in_hull(ReconstructionBatch(views, ring(12), truth))[0]
+    distance = points[0].norm(dim=-1)
+    level = torch.hypot(points[0, :, 0], points[0, :, 2]) / torch.cos(torch.tensor(torch.pi / 12))
+    assert hull[distance < 0.45].all()
+    assert not hull[torch.hypot(level, points[0, :, 1]) > 0.6].any()
+
+
+def test_cavities_count_by_their_weight():
+    truth = PointBatch(
+        torch.zeros(1, 4, 3), torch.tensor([[0.05, 0.05, -0.05, -0.05]]), torch.zeros(1, 4, 3), torch.zeros(1, 4, 3),
+        torch.tensor([False]),
+    )  # fmt: skip
+    cavity = torch.tensor([[True, False, False, False]])
+    wrong_in_cavity = torch.tensor([[-0.05, 0.05, -0.05, -0.05]])
+    wrong_elsewhere = wrong_in_cavity[:, [1, 0, 2, 3]]
+    weights = replace(PointLossWeights(), cavity=3.0)
+    colour = torch.zeros(1, 4, 3)
+    there, elsewhere = (
+        point_loss(sdf, colour, truth, weights, cavity=cavity)["distance"] for sdf in (wrong_in_cavity, wrong_elsewhere)
+    )
+    torch.testing.assert_close(there, 3 * elsewhere)
+    exact = point_loss(truth.distance, colour, truth, weights, cavity=cavity)
+    assert exact["distance"] == 0 and exact["colour"] == 0
