@@ -1,7 +1,7 @@
 """Rendered rings that are used more than once: rendering is a good part of a step, and a GPU's memory holds thousands.
 
-A buffer of (object, rig, ring of views) is refreshed a few entries at a time and drawn from at random. With a refresh of a
-quarter of the batch, an entry is seen four times on average, each time with other points, views and degradations.
+A buffer of (object, rig, ring of views) is refreshed a few entries at a time and drawn from at random. With a refresh
+of a quarter of the batch, an entry is seen four times on average, each time with other points, views and degradations.
 """
 
 from dataclasses import dataclass

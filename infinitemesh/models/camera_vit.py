@@ -1,8 +1,11 @@
-"""The image encoder: a ViT whose every block is modulated by the view's camera (InstantMesh's DINO ViT-B/16 with adaLN).
+"""The image encoder: a ViT whose every block is modulated by the view's camera.
 
-Parameter names are those of the published checkpoint (`encoder.*`). With `camera_modulation` off and `in_channels` > 3 the
-same class is the small encoder: pixels carry their ray, and the camera code is added to the tokens.
+It is InstantMesh's DINO ViT-B/16 with adaLN; parameter names are those of the published checkpoint (`encoder.*`). With
+`camera_modulation` off and `in_channels` > 3 the same class is the small encoder: pixels carry their ray, and the
+camera code is added to the tokens.
 """
+
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -52,8 +55,7 @@ class _ViT(nn.Module):
     ):
         super().__init__()
         self.embeddings = _Embeddings(dim, in_channels, patch, position_grid)
-        self.encoder = nn.Module()
-        self.encoder.layer = nn.ModuleList(_Layer(dim, heads, modulated) for _ in range(layers))
+        self.encoder = _Layers(_Layer(dim, heads, modulated) for _ in range(layers))
         self.layernorm = nn.LayerNorm(dim, eps=1e-12)
 
     def forward(self, pixels: Tensor, code: Tensor | None, added: Tensor | None = None) -> Tensor:
@@ -65,13 +67,18 @@ class _ViT(nn.Module):
         return self.layernorm(tokens)
 
 
+class _Layers(nn.Module):
+    def __init__(self, layers: Iterable["_Layer"]):
+        super().__init__()
+        self.layer = nn.ModuleList(layers)
+
+
 class _Embeddings(nn.Module):
     def __init__(self, dim: int, in_channels: int, patch: int, position_grid: int):
         super().__init__()
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.position_embeddings = nn.Parameter(torch.randn(1, 1 + position_grid**2, dim) * 0.02)
-        self.patch_embeddings = nn.Module()
-        self.patch_embeddings.projection = nn.Conv2d(in_channels, dim, patch, patch)
+        self.patch_embeddings = _Patches(nn.Conv2d(in_channels, dim, patch, patch))
         self.patch, self.position_grid = patch, position_grid
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -90,29 +97,28 @@ class _Embeddings(nn.Module):
         return torch.cat([table[:, :1], rearrange(resized, "1 d h w -> 1 (h w) d")], dim=1)
 
 
+class _Patches(nn.Module):
+    def __init__(self, projection: nn.Conv2d):
+        super().__init__()
+        self.projection = projection
+
+
 class _Layer(nn.Module):
     """Pre-norm block; shift and scale of both norms come from the camera when modulated (no gates)."""
 
     def __init__(self, dim: int, heads: int, modulated: bool):
         super().__init__()
-        self.attention = nn.Module()
-        self.attention.attention = nn.Module()
-        for name in ("query", "key", "value"):
-            setattr(self.attention.attention, name, nn.Linear(dim, dim))
-        self.attention.output = nn.Module()
-        self.attention.output.dense = nn.Linear(dim, dim)
-        self.intermediate = nn.Module()
-        self.intermediate.dense = nn.Linear(dim, 4 * dim)
-        self.output = nn.Module()
-        self.output.dense = nn.Linear(4 * dim, dim)
+        self.attention = _Attention(dim)
+        self.intermediate, self.output = _Dense(dim, 4 * dim), _Dense(4 * dim, dim)
         self.layernorm_before = nn.LayerNorm(dim, eps=1e-12)
         self.layernorm_after = nn.LayerNorm(dim, eps=1e-12)
         self.heads = heads
         self.modulated = modulated
         if modulated:
-            self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(dim, 4 * dim))
-            nn.init.zeros_(self.adaLN_modulation[1].weight)
-            nn.init.zeros_(self.adaLN_modulation[1].bias)
+            shift_and_scale = nn.Linear(dim, 4 * dim)
+            nn.init.zeros_(shift_and_scale.weight)
+            nn.init.zeros_(shift_and_scale.bias)
+            self.adaLN_modulation = nn.Sequential(nn.SiLU(), shift_and_scale)
 
     def forward(self, tokens: Tensor, code: Tensor | None) -> Tensor:
         before, after = self.layernorm_before(tokens), None
@@ -126,3 +132,21 @@ class _Layer(nn.Module):
         if self.modulated:
             after = after * (1 + scale_m) + shift_m
         return tokens + self.output.dense(F.gelu(self.intermediate.dense(after)))
+
+
+class _Attention(nn.Module):
+    def __init__(self, dim: int):
+        super().__init__()
+        self.attention, self.output = _Projections(dim), _Dense(dim, dim)
+
+
+class _Projections(nn.Module):
+    def __init__(self, dim: int):
+        super().__init__()
+        self.query, self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
+
+
+class _Dense(nn.Module):
+    def __init__(self, size_in: int, size_out: int):
+        super().__init__()
+        self.dense = nn.Linear(size_in, size_out)

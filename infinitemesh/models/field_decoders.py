@@ -3,6 +3,8 @@
 Points are in field coordinates: [-1, 1]^3 is the whole plane. Signed distance is negative inside.
 """
 
+from itertools import pairwise
+
 import torch
 from einops import rearrange
 from jaxtyping import Float
@@ -61,7 +63,7 @@ def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """Linear layers at indices 0, 2, 4, 6, as the published decoders; biases start at 0."""
     sizes = [inputs, hidden, hidden, hidden, outputs]
     layers: list[nn.Module] = []
-    for size_in, size_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for size_in, size_out in pairwise(sizes):
         linear = nn.Linear(size_in, size_out)
         nn.init.zeros_(linear.bias)
         layers += [linear, nn.ReLU()]

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from infinitemesh.models.attention import attend
 
@@ -42,7 +43,7 @@ class TriplaneTransformer(nn.Module):
             tokens = tokens + lifted
         for layer in self.layers:
             if self.gradient_checkpointing and torch.is_grad_enabled():
-                tokens = torch.utils.checkpoint.checkpoint(layer, tokens, image_tokens, use_reentrant=False)
+                tokens = checkpoint(layer, tokens, image_tokens, use_reentrant=False)
             else:
                 tokens = layer(tokens, image_tokens)
         tokens = rearrange(self.norm(tokens), "b (plane h w) d -> (b plane) d h w", plane=3, h=self.low_res)

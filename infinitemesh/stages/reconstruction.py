@@ -45,4 +45,4 @@ class TriplaneReconstruction(Reconstruction):
         )
         planes = self.network(rgba, camera).float()
         config = self.network.config
-        return [Triplane(each, config.half_extent, config.frame) for each in planes]
+        return [Triplane(each, config["half_extent"], config["frame"]) for each in planes]

@@ -1,8 +1,8 @@
 """One training loop for every stage, on accelerate: bf16, EMA, gradient clipping, resumption, JSONL.
 
-A `Task` says what is trained: a network, the batch of a step, the loss of a batch. Batches are a function of (seed, process,
-step), so a run in steps that is stopped and resumed gives the weights of an uninterrupted one, bit for bit. A run bounded
-in minutes follows the clock in its learning rate and is resumed where the clock stood.
+A `Task` says what is trained: a network, the batch of a step, the loss of a batch. Batches are a function of (seed,
+process, step), so a run in steps that is stopped and resumed gives the weights of an uninterrupted one, bit for bit. A
+run bounded in minutes follows the clock in its learning rate and is resumed where the clock stood.
 """
 
 import json
@@ -117,7 +117,7 @@ def train(
     with open(out / "log.jsonl", "a") as log:
         while True:
             minutes = clock.minutes()
-            fraction = step / config.steps if config.steps else minutes / config.minutes
+            fraction = _fraction(config, step, minutes)
             if fraction >= 1 or step == stop_after:
                 break
             for group in optimiser.param_groups:
@@ -134,6 +134,7 @@ def train(
             step += 1
             bar.update()
             if step % config.log_every == 0 and accelerator.is_main_process:
+                assert norm is not None
                 row = {name: round(float(value.detach()), 6) for name, value in terms.items()}
                 row |= {"step": step, "minutes": round(minutes, 3), "norm": round(float(norm), 4)}
                 if not math.isfinite(row["loss"]):
@@ -167,7 +168,17 @@ class _Clock:
         minutes = self.spent_before + (time.monotonic() - self.started) / 60
         if self.accelerator.num_processes == 1:
             return minutes
-        return float(broadcast(torch.tensor(minutes, dtype=torch.float64, device=self.accelerator.device)))
+        shared = broadcast(torch.tensor(minutes, dtype=torch.float64, device=self.accelerator.device))
+        assert isinstance(shared, Tensor)
+        return float(shared)
+
+
+def _fraction(config: LoopConfig, step: int, minutes: float) -> float:
+    """Of the budget, spent so far."""
+    if config.steps:
+        return step / config.steps
+    assert config.minutes is not None
+    return minutes / config.minutes
 
 
 def _learning_rate(config: LoopConfig, step: int, fraction: float) -> float:

@@ -37,7 +37,7 @@ def point_scores(
             seen = render_batch(pack, ids, plain_rigs(pack, ids), camera, size=size)
             with torch.autocast(pack.device.type, torch.bfloat16, enabled=pack.device.type == "cuda"):
                 planes = model(torch.cat([seen.rgb, seen.alpha], dim=2), camera).float()
-            points = cache.points[ids].float() / model.config.half_extent
+            points = cache.points[ids].float() / model.config["half_extent"]
             sdf, colour = model.decoders.sdf_and_colour(planes, points)
             ious.append(_iou(sdf[0, cache.num_near :: 2] < 0, cache.distance[i, cache.num_near :: 2] < 0))
             near = cache.distance[i].abs() < 0.01

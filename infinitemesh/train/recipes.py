@@ -58,8 +58,8 @@ class ReconstructionRecipe(Recipe):
 
     def smoke(self) -> "ReconstructionRecipe":
         data = ReconstructionData(
-            objects=2, points=256, num_views=(4, 1), rings=RingOptions(size=32), replay=min(self.options.data.replay, 4),
-            refresh=2,
+            objects=2, points=256, num_views=(4, 1), rings=RingOptions(size=32),
+            replay=min(self.options.data.replay, 4), refresh=2,
         )  # fmt: skip
         surface = SurfaceStage(resolution=12, views=2, size=32, objects=2)
         options = replace(self.options, preset="tiny", model={}, start_from=None, data=data, surface=surface)
