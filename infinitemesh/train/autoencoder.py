@@ -22,6 +22,7 @@ from infinitemesh.data.rigs import random_rigs
 from infinitemesh.data.training_views import draw_objects, render_batch
 from infinitemesh.data.view_cameras import orbit_cameras
 from infinitemesh.errors import InputError
+from infinitemesh.hub import load_network
 from infinitemesh.models.autoencoder import ImageAutoencoder
 from infinitemesh.stages.seeds import derive_seed
 from infinitemesh.train.autoencoder_loss import AutoencoderLossWeights, autoencoder_loss
@@ -75,7 +76,7 @@ class AutoencoderTask(Task):
     ):
         self.pack, self.options, self.perceptual, self.seed = pack, options, perceptual, seed
         network = (
-            ImageAutoencoder.from_pretrained(options.start_from)
+            load_network(ImageAutoencoder, options.start_from)
             if options.start_from
             else ImageAutoencoder.preset(options.preset, **options.model)
         )

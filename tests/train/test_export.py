@@ -1,0 +1,129 @@
+"""What a run wrote, carried home in small files and joined into a pipeline, is what the run wrote."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from infinitemesh.errors import CheckpointError, InputError
+from infinitemesh.hub import save_network, verified
+from infinitemesh.models.autoencoder import ImageAutoencoder
+from infinitemesh.models.lrm import LargeReconstructionModel
+from infinitemesh.pipeline import InfiniteMeshPipeline
+from infinitemesh.presets import fresh_pipeline
+from infinitemesh.train.export import assemble, export_weights, main, unpack
+from infinitemesh.train.view_cache import CacheOptions
+from infinitemesh.train.view_groups import GroupOptions
+from infinitemesh.train.views import ViewsOptions, ViewsTask, load_diffusion
+
+
+@pytest.fixture(scope="module")
+def run(pack, tmp_path_factory):
+    torch.manual_seed(0)
+    few = CacheOptions(entries=1, at_once=1)
+    task = ViewsTask(pack, ViewsOptions(preset="tiny", cache=few, groups=GroupOptions(supersample=1), kinds=("main",)))
+    folder = tmp_path_factory.mktemp("run") / "weights"
+    task.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reconstruction(tmp_path_factory):
+    torch.manual_seed(1)
+    folder = tmp_path_factory.mktemp("reconstruction") / "weights"
+    return save_network(LargeReconstructionModel.preset("tiny", image_size=64), folder)
+
+
+def halves(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.half().float() for key, value in network.state_dict().items()}
+
+
+def test_an_export_comes_back_whole_in_files_below_the_limit(run, tmp_path):
+    paths = export_weights(run, tmp_path / "out", max_shard_mib=0.3)
+    assert len(paths) > 1 and all(path.stat().st_size < 0.3 * 2**20 for path in paths)
+    before, after = load_diffusion(run), load_diffusion(unpack(tmp_path / "out", tmp_path / "back"))
+    assert (after.channels, after.schedule) == (before.channels, before.schedule)
+    assert dict(after.unet.config) == dict(before.unet.config)
+    for key, value in halves(before).items():
+        assert torch.equal(after.state_dict()[key], value), key
+
+
+def test_one_networks_folder_is_exported_too(reconstruction, tmp_path):
+    export_weights(reconstruction, tmp_path / "out")
+    assert (unpack(tmp_path / "out", tmp_path / "back") / "reconstruction" / "config.json").is_file()
+
+
+def test_parts_that_are_missing_or_damaged_are_named(run, tmp_path):
+    paths = export_weights(run, tmp_path / "out", max_shard_mib=0.3)
+    with pytest.raises(InputError, match="overwrite"):
+        export_weights(run, tmp_path / "out", max_shard_mib=0.3)
+    paths[0].write_bytes(paths[0].read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=paths[0].name):
+        unpack(tmp_path / "out", tmp_path / "back")
+    paths[0].unlink()
+    with pytest.raises(CheckpointError, match=f"missing {paths[0].name}"):
+        unpack(tmp_path / "out", tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+
+
+def test_weights_that_do_not_fit_are_refused(run, tmp_path):
+    with pytest.raises(InputError, match="raise max_shard_mib"):
+        export_weights(run, tmp_path / "out", max_shard_mib=0.07)
+    autoencoder = ImageAutoencoder.preset("tiny")
+    torch.nn.init.constant_(autoencoder.decoder.layers[0].weight, 1e6)
+    save_network(autoencoder, tmp_path / "large")
+    with pytest.raises(CheckpointError, match="not finite in half precision"):
+        export_weights(tmp_path / "large", tmp_path / "out")
+
+
+def test_assembling_joins_runs_into_a_pipeline_with_checksums(run, reconstruction, tmp_path, capsys):
+    """The command of the module's first lines: all networks are the runs', shared where stages share them."""
+    home, base = tmp_path / "home", tmp_path / "base"
+    fresh_pipeline("tiny").with_stages(main_views=None, view_interpolation=None).save_pretrained(base)
+    main([str(run), str(home), "--max-shard-mib", "0.3"])
+    home_folder = tmp_path / "pipeline"
+    home_folder.mkdir()
+    (home_folder / "MODEL_CARD.md").write_text("stays")
+    parts = ["--parts", str(home), str(reconstruction)]
+    main(["assemble", str(home_folder), *parts, "--base", str(base), "--preset", "tiny", "--overwrite"])
+    assert "MB" in capsys.readouterr().out
+    assert (home_folder / "MODEL_CARD.md").read_text() == "stays"
+    pipeline = InfiniteMeshPipeline.from_pretrained(verified(home_folder))
+    main_views, between = pipeline.main_views, pipeline.view_interpolation
+    assert between.attend == "ring" and main_views.diffusion is not None
+    assert main_views.coarse.network is pipeline.reconstruction.network is between.coarse.network
+    assert pipeline.surface.decoders is pipeline.reconstruction.network.decoders
+    assert len(pipeline.networks()) == 4  # denoiser, autoencoder, image encoder, reconstruction
+    for key, value in halves(load_diffusion(run)).items():
+        assert torch.equal(main_views.diffusion.state_dict()[key], value), key
+    stored = load_file(reconstruction / "diffusion_pytorch_model.safetensors")
+    for key, value in stored.items():
+        assert torch.equal(pipeline.reconstruction.network.state_dict()[key], value.half().float()), key
+
+
+def test_a_later_reconstruction_takes_the_place_of_the_coarse_one_too(run, reconstruction, tmp_path):
+    first = assemble(tmp_path / "first", [run, reconstruction], base=None, preset="tiny")
+    torch.manual_seed(2)
+    newer = save_network(LargeReconstructionModel.preset("tiny", image_size=64), tmp_path / "newer")
+    second = InfiniteMeshPipeline.from_pretrained(assemble(tmp_path / "second", [newer], base=first, preset="tiny"))
+    assert second.main_views.coarse.network is second.reconstruction.network
+    assert second.foreground is None, "nothing brought a matte"
+    for key, value in load_file(newer / "diffusion_pytorch_model.safetensors").items():
+        assert torch.equal(second.reconstruction.network.state_dict()[key], value.half().float()), key
+
+
+def test_nothing_untrained_is_shipped(run, reconstruction, tmp_path):
+    with pytest.raises(CheckpointError, match="no reconstruction"):
+        assemble(tmp_path / "pipeline", [run], base=None, preset="tiny")
+    with pytest.raises(InputError, match="its own autoencoder"):
+        assemble(tmp_path / "pipeline", [run / "autoencoder", reconstruction], base=None, preset="tiny")
+    alone = assemble(tmp_path / "pipeline", [reconstruction], base=None, preset="tiny")
+    stages = json.loads((alone / "pipeline.json").read_text())["stages"]
+    assert set(stages) == {"reconstruction", "surface", "texturing"}
+
+
+def test_other_files_are_no_export(tmp_path):
+    save_file({"x": torch.zeros(1)}, tmp_path / "part-001-of-001.safetensors")
+    with pytest.raises(CheckpointError, match="no part of an export"):
+        unpack(tmp_path, tmp_path / "back")
