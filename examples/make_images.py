@@ -1,5 +1,5 @@
-"""Draws what the examples show, from named procedural objects: lit pictures before a plain wall (`images`), and rings of
-twelve posed views (`views`), as the reconstruction takes them.
+"""Draws what the examples show, from named procedural objects: lit pictures before a plain wall (`images`), and rings
+of twelve posed views (`views`), as the reconstruction takes them.
 
 python examples/make_images.py --out examples
 """

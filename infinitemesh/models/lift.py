@@ -36,9 +36,9 @@ class ProjectionLift(nn.Module):
         spread: bool = False,
         context_channels: int = 0,
     ):
-        """`spread` also pools the deviation over the views: where they disagree there is no surface, which is the one cue
-        against the hull. `context_channels` > 0 mixes the volume at 1/2 and 1/4 of its resolution too, so that a voxel
-        knows the whole object. Both start as no change at all: trained weights without them can be continued.
+        """`spread` also pools the deviation over the views: where they disagree there is no surface, which is the one
+        cue against the hull. `context_channels` > 0 mixes the volume at 1/2 and 1/4 of its resolution too, so that a
+        voxel knows the whole object. Both start as no change at all: trained weights without them can be continued.
         """
         super().__init__()
         self.low_res, self.hull_per_token, self.half_extent = low_res, hull_per_token, half_extent
@@ -152,8 +152,8 @@ class VolumeContext(nn.Module):
         self.middle = nn.Conv3d(2 * inner, 2 * inner, 3, 1, 1)
         self.up1 = nn.Conv3d(2 * inner, inner, 3, 1, 1)
         self.up2 = nn.Conv3d(inner, channels, 3, 1, 1)
-        nn.init.zeros_(self.up2.weight)
-        nn.init.zeros_(self.up2.bias)
+        for parameter in self.up2.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, volume: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c x y z"]:
         half = F.silu(self.down1(volume))

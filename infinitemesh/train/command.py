@@ -55,7 +55,7 @@ def train_run(
     if processes.num_processes > 1 and device == "cuda":
         device = str(processes.device)
     pack = load_packs(packs, device=device, texture_px=16 if smoke else None)
-    if processes.num_processes > 1:  # each process has its own objects: half the points to make, twice the variety a step
+    if processes.num_processes > 1:  # each has its own objects: half the points to make, twice the variety a step
         pack = take_objects(pack, torch.arange(processes.process_index, len(pack), processes.num_processes))
     log.info("%d objects", len(pack))
     perceptual = None if lpips is None else load_lpips("squeeze", weights=lpips).to(device)

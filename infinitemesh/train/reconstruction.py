@@ -202,6 +202,7 @@ def started(options: ReconstructionOptions) -> LargeReconstructionModel:
     if not options.model:
         return trained
     model = LargeReconstructionModel.from_config({**trained.config, **options.model})
+    assert isinstance(model, LargeReconstructionModel)
     missing, unexpected = model.load_state_dict(trained.state_dict(), strict=False)
     other = [name for name in missing if not name.startswith(ADDITIONS)] + unexpected
     if other:

@@ -31,7 +31,7 @@ def test_additions_start_as_no_change(tmp_path):
 
 def test_other_differences_are_refused(tmp_path):
     folder = save_network(LargeReconstructionModel.preset("tiny"), tmp_path / "trained")
-    with pytest.raises(CheckpointError, match="transformer.layers.1"):
+    with pytest.raises(CheckpointError, match=r"transformer\.layers\.1"):
         started(ReconstructionOptions(start_from=folder, model={"transformer_layers": 2}))
 
 
