@@ -29,6 +29,7 @@ from infinitemesh.hub import load_network
 from infinitemesh.models.lrm import LargeReconstructionModel
 from infinitemesh.render.shading import Rendered, shade
 from infinitemesh.stages.surface import TriplaneField
+from infinitemesh.train.generated_rings import draw_rings, load_rings
 from infinitemesh.train.loop import Task
 from infinitemesh.train.reconstruction_loss import PointLossWeights, RenderLossWeights, point_loss, render_loss
 from infinitemesh.types import Camera
@@ -54,6 +55,8 @@ class ReconstructionData:
     refresh: int = 8  # entries rendered anew a step when replaying
     degraded: float = 0.3  # share of steps whose views are degraded like generated ones, each object to its own degree
     degradations: DegradationRanges = DegradationRanges(drop=0.0)
+    generated: Path | None = None  # rings that `train.generated_rings` made of these objects,
+    generated_share: float = 0.5  # shown in this share of steps, and not degraded further
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,14 +122,16 @@ class ReconstructionTask(Task):
         self.model, self.network = model, wrapper.to(pack.device).train()
         replay = options.data.replay
         self.buffer = ReplayBuffer(pack, options.data.rings, replay) if replay else None
+        self.generated = load_rings(options.data.generated, pack) if options.data.generated else None
 
     def batch(self, step: int, generator: torch.Generator) -> ReconstructionBatch:
         data, surface = self.options.data, self.options.stage == "surface"
         num = self.options.surface.objects if surface else data.objects
-        rings = self._rings(num, generator)
+        generated = self._generated(num, generator)
+        rings = generated or self._rings(num, generator)
         shown = list(VIEWS_OF_12[data.num_views[step % len(data.num_views)]])
         rgba = as_float(rings.rgba[:, shown])
-        if torch.rand((), generator=generator, device=generator.device) < data.degraded:
+        if generated is None and torch.rand((), generator=generator, device=generator.device) < data.degraded:
             strength = torch.rand(num, generator=generator, device=generator.device)
             spoilt = degrade_views(
                 rgba[:, :, :3], rgba[:, :, 3:], generator, strength=strength, ranges=data.degradations
@@ -154,6 +159,12 @@ class ReconstructionTask(Task):
 
     def save(self, folder: Path) -> None:
         self.model.save_pretrained(folder)
+
+    def _generated(self, num: int, generator: torch.Generator) -> RingSamples | None:
+        if self.generated is None:
+            return None
+        chosen = torch.rand((), generator=generator, device=generator.device) < self.options.data.generated_share
+        return draw_rings(self.generated, num, generator) if chosen else None
 
     def _rings(self, num: int, generator: torch.Generator) -> RingSamples:
         if self.buffer is None:

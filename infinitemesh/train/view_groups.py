@@ -19,7 +19,7 @@ from infinitemesh.data.degradations import DegradationRanges, degrade_views
 from infinitemesh.data.lighting import random_lighting
 from infinitemesh.data.materials import MaterialChances, Materials, random_materials
 from infinitemesh.data.object_pack import ObjectPack
-from infinitemesh.data.rigs import Rig, frame_like_inference, random_rigs
+from infinitemesh.data.rigs import Rig, RigRanges, frame_like_inference, random_rigs
 from infinitemesh.data.training_views import draw_objects, render_batch
 from infinitemesh.data.view_cameras import photograph_cameras
 from infinitemesh.models.autoencoder import ImageAutoencoder
@@ -54,6 +54,7 @@ class GroupOptions:
     flat: float = 0.4  # trajectories of the views between: level ones,
     named: float = 0.3  # one of the others with a name; the rest free poses, two a gap
     max_elevation_deg: float = 30.0
+    rigs: RigRanges = RigRanges(tilt_deg=(-15.0, 25.0))  # photographs look down more often than up
     materials: MaterialChances = MaterialChances(new_texture=0.1, recolour=0.3)
 
 
@@ -161,12 +162,12 @@ class GroupMaker:
     @torch.no_grad()
     def make(self, kind: Kind, num: int, generator: torch.Generator) -> ViewGroups:
         """`num` groups, each of its own object, seen from the same places."""
-        scene = self._scene(num, generator)
+        scene = self.scene(num, generator)
         if kind == "main":
-            views = self._view_sets(self._fronts(scene, generator), MAIN_AZIMUTHS_DEG[:1])
+            views = self.view_sets(self.fronts(scene, generator), MAIN_AZIMUTHS_DEG[:1])
             query = asked_by(DiffusedMainViews(QueryRecorder(self.size), coarse=self.coarse), views)
         else:
-            views = self._view_sets(self._rings(scene, generator), MAIN_AZIMUTHS_DEG)
+            views = self.view_sets(self.rings(scene, generator), MAIN_AZIMUTHS_DEG)
             stage = DiffusedInterpolation(
                 QueryRecorder(self.size), coarse=self.coarse, attend="ring", trajectory=self._trajectory(generator)
             )
@@ -180,13 +181,14 @@ class GroupMaker:
             query.num_known,
             latents=self._encode(query.pictures),
             coarse=None if query.coarse is None else self._encode(query.coarse),
-            clean=self._encode(self._render(scene, query.camera)),
+            clean=self._encode(self.render(scene, query.camera)),
         )
 
-    def _scene(self, num: int, generator: torch.Generator) -> "_Scene":
+    def scene(self, num: int, generator: torch.Generator) -> "Scene":
+        """Random objects, turned and painted at random."""
         options, ids = self.options, draw_objects(self.pack, num, generator)
-        loose = random_rigs(self.pack, ids, generator)
-        framed = frame_like_inference(self.pack, ids, loose.rotation)
+        loose = random_rigs(self.pack, ids, generator, options.rigs)
+        framed = frame_like_inference(self.pack, ids, loose.rotation, ranges=options.rigs)
         is_photographed = _coin(num, options.photographed, generator)
         is_framed = is_photographed | _coin(num, options.framed, generator)
         rig = replace(
@@ -195,9 +197,9 @@ class GroupMaker:
             offset=torch.where(is_framed[:, None], framed.offset, loose.offset),
         )
         materials = random_materials(self.pack, ids, generator, options.materials)
-        return _Scene(ids, rig, materials, is_photographed)
+        return Scene(ids, rig, materials, is_photographed)
 
-    def _fronts(self, scene: "_Scene", generator: torch.Generator) -> Float[Tensor, "b 1 4 s s"]:
+    def fronts(self, scene: "Scene", generator: torch.Generator) -> Float[Tensor, "b 1 4 s s"]:
         """Photographs, or orthographic views; some worn."""
         options, num = self.options, len(scene.object_ids)
         camera = photograph_cameras(self.pack, scene.object_ids, scene.rig, generator, fov_deg=options.fov_deg)
@@ -209,18 +211,18 @@ class GroupMaker:
         assert seen.shaded is not None
         lit = _coin(num, options.lit, generator)
         photograph = torch.cat([_where(lit, seen.shaded, seen.rgb), seen.alpha], dim=2)
-        level = self._render(scene, self._cameras(num, MAIN_AZIMUTHS_DEG[:1]))
+        level = self.render(scene, self._cameras(num, MAIN_AZIMUTHS_DEG[:1]))
         front = _where(scene.is_photographed, photograph, level)
         return _spoilt(front, _coin(num, options.worn, generator), options.wear, generator)
 
-    def _rings(self, scene: "_Scene", generator: torch.Generator) -> Float[Tensor, "b 4 4 s s"]:
+    def rings(self, scene: "Scene", generator: torch.Generator) -> Float[Tensor, "b 4 4 s s"]:
         """The front as above, and the other main views, true or as if generated."""
         options, num = self.options, len(scene.object_ids)
-        others = self._render(scene, self._cameras(num, MAIN_AZIMUTHS_DEG[1:]))
+        others = self.render(scene, self._cameras(num, MAIN_AZIMUTHS_DEG[1:]))
         others = _spoilt(others, _coin(num, options.degraded, generator), options.degradations, generator)
-        return torch.cat([self._fronts(scene, generator), others], dim=1)
+        return torch.cat([self.fronts(scene, generator), others], dim=1)
 
-    def _render(self, scene: "_Scene", camera: Camera) -> Float[Tensor, "b v 4 s s"]:
+    def render(self, scene: "Scene", camera: Camera) -> Float[Tensor, "b v 4 s s"]:
         """Unlit."""
         views = render_batch(
             self.pack, scene.object_ids, scene.rig, camera, size=self.size, supersample=self.options.supersample,
@@ -232,8 +234,8 @@ class GroupMaker:
         ring = Camera.orbit(azimuths_deg, device=self.pack.device)
         return Camera(ring.cam_from_world.expand(num, -1, -1, -1), ring.intrinsics.expand(num, -1, -1, -1))
 
-    def _view_sets(self, rgba: Float[Tensor, "b v 4 s s"], azimuths_deg: Sequence[float]) -> list[ViewSet]:
-        """In 8 bits, so that what is stored is what the stage saw."""
+    def view_sets(self, rgba: Float[Tensor, "b v 4 s s"], azimuths_deg: Sequence[float]) -> list[ViewSet]:
+        """What a stage is given of each object: pictures in 8 bits, so that what is stored is what the stage saw."""
         rgba = to_8_bit(rgba).float() / 255
         camera = Camera.orbit(azimuths_deg, device=self.pack.device)
         main = torch.ones(len(azimuths_deg), dtype=torch.bool, device=self.pack.device)
@@ -261,7 +263,9 @@ class GroupMaker:
 
 
 @dataclass(frozen=True)
-class _Scene:
+class Scene:
+    """b objects as they stand and what they wear; the photographed ones are framed as a photograph is."""
+
     object_ids: Int[Tensor, " b"]
     rig: Rig
     materials: Materials

@@ -107,10 +107,10 @@ def test_the_truth_of_a_group_shows_its_object_from_the_cameras_that_are_asked_f
     groups = same.make("between", 2, seeded(1))
     assert groups.coarse is None
     assert (groups.camera.elevation_deg.abs() > 1).any(), "free poses leave the ring"
-    scene = same._scene(2, seeded(1))
-    of_main_views = same._encode(same._render(scene, groups.picture_camera))
+    scene = same.scene(2, seeded(1))
+    of_main_views = same._encode(same.render(scene, groups.picture_camera))
     torch.testing.assert_close(of_main_views, groups.latents, atol=2e-2, rtol=0)  # 8 bits
-    torch.testing.assert_close(same._encode(same._render(scene, groups.camera)), groups.clean)
+    torch.testing.assert_close(same._encode(same.render(scene, groups.camera)), groups.clean)
 
 
 def test_half_precision_is_all_that_storing_loses(maker):
