@@ -9,8 +9,10 @@ Every value of the configuration is an option too (`--loop.minutes 5`). To resum
 import difflib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import torch
 from accelerate import PartialState
@@ -67,7 +69,11 @@ def train_command(arguments: Sequence[str]) -> Progress:
     """Parses `arguments` (and the files that --config names) strictly and trains."""
     from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-    parser = ArgumentParser(prog="infinitemesh train", exit_on_error=False, description="Trains one network.")
+    class Strict(ArgumentParser):  # a class, since recipes are parsed by parsers of the same class
+        def __init__(self, **options: Any):
+            super().__init__(**{"allow_abbrev": False, **options})
+
+    parser = Strict(prog="infinitemesh train", exit_on_error=False, description="Trains one network.")
     parser.add_argument("--config", action="config")
     parser.add_function_arguments(train_run, as_positional=False)
     try:
@@ -80,10 +86,27 @@ def train_command(arguments: Sequence[str]) -> Progress:
 
 
 def _with_advice(message: str, parser: object) -> str:
-    """Names the nearest option for one that does not exist."""
-    unknown = re.search(r"(?:Key|Option|option|arguments?:?) ['\"]?(?:--)?([\w.]+)", message)
+    """Names the nearest option for one that does not exist, a recipe's own choices included."""
+    unknown = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message) or re.search(
+        r"(?:Option|unrecognized arguments:) '?-*([\w.]+)", message
+    )
     if unknown is None:
         return message
     known = [action.dest for action in parser._actions]  # type: ignore[attr-defined]
-    nearest = difflib.get_close_matches(unknown.group(1), known, n=1, cutoff=0.5)
-    return f"{message} Did you mean `{nearest[0]}`?" if nearest else message
+    known += [choice for recipe in _subclasses(Recipe) for choice in _choices(recipe.__init__)]
+    nearest = difflib.get_close_matches(".".join(unknown.groups()), known, n=1, cutoff=0.5)
+    return f"{message}. Did you mean `{nearest[0]}`?" if nearest else message
+
+
+def _choices(of: Any) -> Iterator[str]:
+    """Dotted names of a dataclass' fields or of a function's arguments, and of the dataclasses among them."""
+    for name, kind in get_type_hints(of).items():
+        yield name
+        if is_dataclass(kind):
+            yield from (f"{name}.{inner}" for inner in _choices(kind))
+
+
+def _subclasses(cls: type) -> Iterator[type]:
+    for child in cls.__subclasses__():
+        yield child
+        yield from _subclasses(child)
