@@ -153,7 +153,7 @@ def test_any_number_of_views_gives_planes_and_every_parameter_a_gradient(views):
 
 
 def test_lift_sees_the_visual_hull_where_it_is():
-    """A token whose column meets no object in some view knows it: moving one lit pixel changes only columns behind it."""
+    """Lighting one pixel changes only the tokens whose column of voxels stands behind it."""
     model = LargeReconstructionModel.preset("tiny")
     lift = model.projection_lift
     empty = torch.zeros(1, 1, 4, 32, 32)
