@@ -170,7 +170,8 @@ def test_one_object_is_learnt_in_seconds(pack, tmp_path):
     """Its error falls for both kinds of views, and the log tells of both."""
     torch.manual_seed(0)
     fixed = CacheOptions(entries=2, at_once=2, half=False)
-    task = ViewsTask(pack.first(1), tiny(cache=fixed, rows=16, loss=DiffusionLossOptions(dropout=0.0)))
+    plain = {"channels": ViewChannels(), "loss": DiffusionLossOptions(dropout=0.0)}
+    task = ViewsTask(pack.first(1), tiny(cache=fixed, rows=16, **plain))
     before = errors(task)
     train(task, loop(60, learning_rate=1e-2), tmp_path)
     for was, now in zip(before, errors(task), strict=True):
@@ -203,7 +204,7 @@ def test_every_condition_reaches_the_denoiser_and_no_parameter_is_idle(pack):
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(pack, tmp_path):
     def task() -> ViewsTask:
         torch.manual_seed(0)
-        return ViewsTask(pack, tiny(cache=replace(FEW, every=2)))
+        return ViewsTask(pack, tiny(cache=replace(FEW, every=2), channels=ViewChannels()))
 
     train(task(), loop(4), tmp_path / "whole")
     train(task(), loop(4), tmp_path / "parts", stop_after=2)
@@ -216,14 +217,14 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(pack, tmp_path):
 
 
 def test_saved_views_load_as_the_stages_take_them_and_train_on(pack, tmp_path):
-    task = ViewsTask(pack, tiny())
+    task = ViewsTask(pack, tiny(channels=ViewChannels(known_rows=True)))
     task.save(tmp_path / "weights")
     task.save(tmp_path / "weights")  # a later checkpoint takes its place
     diffusion = load_diffusion(tmp_path / "weights")
     assert diffusion.channels == task.options.channels and diffusion.schedule == task.options.schedule
     for name, value in task.denoiser.unet.state_dict().items():
         assert torch.equal(value, diffusion.unet.state_dict()[name]), name
-    on = ViewsTask(pack, tiny(start_from=tmp_path / "weights"))
+    on = ViewsTask(pack, replace(task.options, start_from=tmp_path / "weights"))
     for name, value in task.network.state_dict().items():
         assert torch.equal(value, on.network.state_dict()[name]), name
     with pytest.raises(CheckpointError, match=r"views\.json"):
