@@ -113,7 +113,9 @@ def save_network(
             raise CheckpointError(f"{key} is not finite as {tensor.dtype}; these weights are not worth keeping")
         tensors[key] = tensor.contiguous().clone()
     with atomic_folder(folder, overwrite=overwrite) as temporary:
-        (temporary / CONFIG).write_text(network.to_json_string(), encoding="utf-8")
+        config = json.loads(network.to_json_string())
+        config.pop("_name_or_path", None)  # where these weights lay on the machine that made them is nobody's business
+        (temporary / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
     return Path(folder)
 

@@ -295,3 +295,13 @@ def test_a_pinned_repository_is_fetched_once_when_allowed_and_its_hashes_compare
     missing = hub.Pin(revision=COMMIT, files={"other.json": "0" * 64}, licence="MIT")
     with pytest.raises(CheckpointError, match=r"other.json"):
         hub.resolve("someone/something", pin=missing, allow_download=True)
+
+
+def test_saved_configs_do_not_say_where_weights_came_from(tmp_path):
+    from infinitemesh.hub import load_network, save_network
+    from infinitemesh.models.autoencoder import ImageAutoencoder
+
+    first = save_network(ImageAutoencoder.preset("tiny"), tmp_path / "first")
+    again = save_network(ImageAutoencoder.from_pretrained(first), tmp_path / "second")
+    assert str(tmp_path) not in (again / "config.json").read_text()
+    assert load_network(ImageAutoencoder, again).config["latent_channels"] == 8
