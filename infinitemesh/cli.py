@@ -19,6 +19,7 @@ from typing import Any
 
 from infinitemesh import __version__
 from infinitemesh.errors import InfiniteMeshError
+from infinitemesh.threads import share_processor
 
 HANDED_ON = {"train": ("infinitemesh.train.command", "train_command")}  # these parse their own words
 COMMANDS = "infinitemesh.commands"
@@ -26,6 +27,7 @@ COMMANDS = "infinitemesh.commands"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
+    share_processor()  # before torch is imported
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]

@@ -1,7 +1,7 @@
 """`infinitemesh train`: a configuration, objects, and a folder for what comes out.
 
-    infinitemesh train --config configs/train/reconstruction_points.yaml --packs packs --out runs/points
-    infinitemesh train --config configs/train/reconstruction_points.yaml --packs packs --smoke true
+    infinitemesh train --config configs/train/reconstruction_points.yaml --packs '[packs]' --out runs/points
+    infinitemesh train --config configs/train/reconstruction_points.yaml --packs '[packs]' --smoke true
 
 Every value of the configuration is an option too (`--loop.minutes 5`). To resume, run the same command again.
 """
