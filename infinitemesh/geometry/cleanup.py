@@ -12,7 +12,7 @@ from infinitemesh.errors import GenerationError, InputError
 from infinitemesh.geometry.topology import Topology, components, topology
 
 Triangles = tuple[Float[Tensor, "kept_v 3"], Int[Tensor, "kept_f 3"]]  # what a function returns
-AGGRESSIVENESS = (5.0, 3.0, 7.0)  # the order in which they kept a closed mesh manifold in 36 trials (26, 30, 13 times)
+AGGRESSIVENESS = (5.0, 3.0, 7.0)  # tried in this order: 3 keeps topology most often but misses small budgets
 
 NEARLY = (1.0, 0.97, 0.94)  # shares of the budget to try: another order of collapses is another chance
 
