@@ -7,7 +7,7 @@ The paper leaves open which tokens X each query sees; the readings are options:
     per_view   a view attends to its own tokens only
     channel    as neighbour, but the views' tokens of one patch are concatenated along channels
 
-p is the token stream with learned view and patch embeddings, both zero at the start, and the output projection starts
+p is the token stream with a learned patch embedding, zero at the start, and the output projection starts
 at zero: an untrained fusion returns its input bit for bit, so public reconstruction weights keep their function.
 """
 

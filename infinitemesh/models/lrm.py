@@ -192,7 +192,8 @@ def resize(images: Float[Tensor, "b v c h w"], size: int) -> Float[Tensor, "b v 
     if images.shape[-1] == size and images.shape[-2] == size:
         return images
     flat = rearrange(images, "b v c h w -> (b v) c h w")
-    flat = F.interpolate(flat, (size, size), mode="bicubic", antialias=True, align_corners=False)
+    flat = F.interpolate(flat.float(), (size, size), mode="bicubic", antialias=True, align_corners=False)
+    flat = flat.to(images.dtype)  # there is no antialiased bicubic in bf16 on a CPU
     return rearrange(flat.clamp(images.amin(), images.amax()), "(b v) c h w -> b v c h w", b=len(images))
 
 

@@ -61,6 +61,7 @@ def train_run(
         pack = take_objects(pack, torch.arange(processes.process_index, len(pack), processes.num_processes))
     log.info("%d objects", len(pack))
     perceptual = None if lpips is None else load_lpips("squeeze", weights=lpips).to(device)
+    torch.manual_seed(loop.seed)  # fresh weights are the seed's too
     task = recipe.task(Ingredients(pack, perceptual, loop.seed))
     return train(task, loop, out, resume=resume)
 

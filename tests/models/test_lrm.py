@@ -180,3 +180,10 @@ def test_saved_networks_come_back_equal(tmp_path):
     again = LargeReconstructionModel.from_pretrained(tmp_path).eval()
     views = torch.rand(1, 4, 4, 32, 32)
     assert torch.equal(model(views, ring(4)), again(views, ring(4)))
+
+
+def test_views_of_any_size_are_resized_in_half_precision_too():
+    from infinitemesh.models.lrm import resize
+
+    views = torch.rand(1, 2, 4, 48, 48)
+    assert_close(resize(views.bfloat16(), 32).float(), resize(views, 32), atol=0.02, rtol=0)
