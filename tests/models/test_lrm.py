@@ -117,6 +117,14 @@ def test_untrained_fusion_is_the_identity_and_learns_from_the_first_step(reading
     assert fusion.to_out.weight.grad.abs().max() > 0
 
 
+def test_fusion_adds_to_the_position_embedded_tokens():
+    """p of Eq. 4 is the residual, its embedding included."""
+    fusion = ViewFusion(16, 2, num_patches=5)
+    torch.nn.init.normal_(fusion.patch_embedding)
+    tokens = torch.randn(2, 4, 5, 16)
+    assert torch.equal(fusion(tokens), tokens + fusion.patch_embedding)
+
+
 @pytest.mark.parametrize(
     ("reading", "reached"),
     [("per_view", {3}), ("neighbour", {1, 2, 3, 4, 5}), ("channel", {1, 2, 3, 4, 5}), ("joint", set(range(12)))],
