@@ -139,10 +139,19 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
 
 
 def _convert(command: argparse.ArgumentParser) -> None:
-    command.add_argument("kind", choices=("wonder3d", "zero123"))
-    command.add_argument("source", type=Path, help="wonder3d: the release's unet folder; zero123: the checkpoint")
+    command.add_argument("kind", choices=("wonder3d", "zero123", "instantmesh"))
+    command.add_argument(
+        "source",
+        type=Path,
+        help="wonder3d: the release's unet folder; zero123: the checkpoint; instantmesh: instant_mesh_large.ckpt",
+    )
     command.add_argument("-o", "--out", type=Path, required=True, help="folder for the converted networks")
     command.add_argument("--without-cross-domain", action="store_true", help="wonder3d: the colour-only network")
+    command.add_argument(
+        "--fusion",
+        choices=("joint", "neighbour", "per_view", "channel"),
+        help="instantmesh: adds the fusion of views to be trained; untrained it changes nothing",
+    )
     command.add_argument("--overwrite", action="store_true")
 
 

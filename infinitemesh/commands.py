@@ -166,19 +166,25 @@ def evaluate(
         )
 
 
-def convert(*, kind: str, source: Path, out: Path, without_cross_domain: bool, overwrite: bool) -> str:
+def convert(*, kind: str, source: Path, out: Path, without_cross_domain: bool, fusion: Any, overwrite: bool) -> str:
     """A public checkpoint under our names; its licence is told."""
-    from infinitemesh.convert import wonder3d, zero123
+    from infinitemesh.convert import instantmesh, wonder3d, zero123
     from infinitemesh.convert.checkpoint import read_checkpoint
     from infinitemesh.hub import save_network
 
     check_output(out, overwrite=overwrite, folder=True)
+    if without_cross_domain and kind != "wonder3d":
+        raise InputError(f"--without-cross-domain is for wonder3d; a checkpoint of {kind} has no such layers")
+    if fusion is not None and kind != "instantmesh":
+        raise InputError(f"--fusion is for instantmesh; {kind} makes views and has no place for it")
     if kind == "wonder3d":
         unet = wonder3d.read_wonder3d_unet(source, cross_domain=not without_cross_domain)
         save_network(unet, out, overwrite=overwrite)
         return f"{out}: MultiViewUNet\n{wonder3d.LICENCE}"
-    if without_cross_domain:
-        raise InputError("--without-cross-domain is for wonder3d; a Zero123 checkpoint has no such layers")
+    if kind == "instantmesh":
+        network = instantmesh.network_from_instantmesh(read_checkpoint(source), fusion_reading=fusion)
+        save_network(network, out, overwrite=overwrite)
+        return f"{out}: LargeReconstructionModel\n{instantmesh.LICENCE}"
     unet, projection = zero123.zero123_networks(read_checkpoint(source))
     with atomic_folder(out, overwrite=overwrite) as temporary:
         save_network(unet, temporary / "multiview_unet")

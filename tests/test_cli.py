@@ -5,13 +5,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from tiny import cut_out, tiny_pipeline
 
 from infinitemesh.cli import main
+from infinitemesh.convert.instantmesh import to_instantmesh
 from infinitemesh.hub import load_network
+from infinitemesh.models.lrm import LargeReconstructionModel
 from infinitemesh.models.multiview_unet import MultiViewUNet
-from infinitemesh.types import Mesh
+from infinitemesh.types import Camera, Mesh
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +109,31 @@ def test_convert_writes_a_network_folder_and_tells_the_licence(tmp_path: Path, c
     assert not unet.config["cross_domain"] and unet.config["in_channels"] == 8
     assert run("convert", "zero123", tmp_path / "ours" / "config.json", "-o", tmp_path / "z") == 1
     assert "neither .safetensors" in capsys.readouterr().err and not (tmp_path / "z").exists()
+
+
+def test_convert_takes_instantmesh_and_refuses_what_is_not_it(tmp_path: Path, capsys):
+    sizes = dict(encoder_dim=64, encoder_heads=1, encoder_layers=1, transformer_dim=64, transformer_heads=1)
+    theirs = LargeReconstructionModel.preset(
+        "paper", fusion_reading=None, transformer_layers=2, triplane_low_res=4, triplane_dim=8, **sizes
+    )
+    source, out = tmp_path / "instant_mesh_tiny.ckpt", tmp_path / "ours"
+    torch.save({"state_dict": to_instantmesh(theirs.state_dict())}, source)
+    assert run("convert", "instantmesh", source, "-o", out, "--fusion", "joint") == 0
+    assert "CC-BY-NC-4.0" in capsys.readouterr().out
+    ours = load_network(LargeReconstructionModel, out)
+    rgba, camera = torch.rand(1, 4, 4, 32, 32), Camera.orbit(torch.tensor([[0.0, 90.0, 180.0, 270.0]]))
+    with torch.no_grad():
+        torch.testing.assert_close(ours(rgba, camera), theirs.eval()(rgba, camera))
+    torch.save({"state_dict": {"unet.conv_in.weight": torch.ones(2)}}, source)
+    assert run("convert", "instantmesh", source, "-o", tmp_path / "none") == 1
+    assert "no InstantMesh checkpoint" in capsys.readouterr().err and not (tmp_path / "none").exists()
+    torch.save({"state_dict": {}, "callbacks": Path("x")}, source)
+    assert run("convert", "instantmesh", source, "-o", tmp_path / "none") == 1
+    assert "could run code" in capsys.readouterr().err
+    for option in (["--without-cross-domain"], ["--fusion", "joint"]):
+        kind = "zero123" if option[0] == "--fusion" else "instantmesh"
+        assert run("convert", kind, source, "-o", tmp_path / "none", *option) == 1
+        assert f"{option[0]} is for" in capsys.readouterr().err
 
 
 def test_bench_prints_every_stage(model: str, photo: Path, capsys):
