@@ -11,8 +11,9 @@ from einops import rearrange
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from infinitemesh.data.materials import MaterialChances, Materials, random_materials
 from infinitemesh.data.object_pack import ObjectPack
-from infinitemesh.data.rigs import Rig, frame_like_inference, random_rigs
+from infinitemesh.data.rigs import Rig, RigRanges, frame_like_inference, random_rigs
 from infinitemesh.data.training_views import draw_objects, render_batch
 from infinitemesh.data.view_cameras import noisy_orbit_cameras, orbit_cameras, ring_angles
 from infinitemesh.types import Camera
@@ -28,6 +29,7 @@ class RingSamples:
     rig: Rig
     camera: Camera
     rgba: UInt8[Tensor, "b v 4 s s"]
+    materials: Materials | None = None  # None: the objects' own colours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,8 @@ class RingOptions:
     max_elevation_deg: float = 30.0
     framed: float = 0.5  # share framed as a photograph is; the others stand at any size within the field
     noisy: float = 0.3  # share taken from slightly other places than the network is told
+    rigs: RigRanges = RigRanges()
+    materials: MaterialChances | None = None  # None: the objects' own colours
 
 
 def render_rings(
@@ -49,8 +53,8 @@ def render_rings(
     """New entries: objects by the pack's weights, rigs, cameras and pictures from `generator`."""
     device = pack.device
     ids = draw_objects(pack, num, generator) if object_ids is None else object_ids
-    loose = random_rigs(pack, ids, generator)
-    framed = frame_like_inference(pack, ids, loose.rotation)
+    loose = random_rigs(pack, ids, generator, options.rigs)
+    framed = frame_like_inference(pack, ids, loose.rotation, ranges=options.rigs)
     rig = _choose(_coin(num, options.framed, generator), framed, loose)
     azimuth, elevation = ring_angles(
         num, generator, num_views=options.num_views, max_elevation_deg=options.max_elevation_deg
@@ -60,9 +64,10 @@ def render_rings(
     taken = noisy_orbit_cameras(azimuth, elevation, generator)
     noisy = _coin(num, options.noisy, generator)[:, None, None, None]
     taken = Camera(torch.where(noisy, taken.cam_from_world, told.cam_from_world), told.intrinsics)
-    views = render_batch(pack, ids, rig, taken, size=options.size, supersample=options.supersample)
+    materials = None if options.materials is None else random_materials(pack, ids, generator, options.materials)
+    views = render_batch(pack, ids, rig, taken, size=options.size, supersample=options.supersample, materials=materials)
     rgba = (torch.cat([views.rgb, views.alpha], dim=2) * 255).round().to(torch.uint8)
-    return RingSamples(ids, rig, told.to(device), rgba)
+    return RingSamples(ids, rig, told.to(device), rgba, materials)
 
 
 class ReplayBuffer:
@@ -79,6 +84,7 @@ class ReplayBuffer:
         self.cam_from_world = torch.zeros(capacity, v, 4, 4, device=device)
         self.intrinsics = torch.zeros(capacity, v, 3, 3, device=device)
         self.rgba = torch.zeros(capacity, v, 4, s, s, dtype=torch.uint8, device=device)
+        self.materials: dict[str, Tensor] = {}
 
     def refresh(self, num: int, generator: torch.Generator) -> None:
         """Renders `num` new entries over the oldest ones."""
@@ -92,6 +98,10 @@ class ReplayBuffer:
             )  # fmt: skip
             self.cam_from_world[slots], self.intrinsics[slots] = fresh.camera.cam_from_world, fresh.camera.intrinsics
             self.rgba[slots] = fresh.rgba
+            for name, column in ({} if fresh.materials is None else vars(fresh.materials)).items():
+                if name not in self.materials:
+                    self.materials[name] = column.new_zeros(self.capacity, *column.shape[1:])
+                self.materials[name][slots] = column
             self.next = (self.next + count) % self.capacity
             self.filled = min(self.capacity, self.filled + count)
 
@@ -103,6 +113,7 @@ class ReplayBuffer:
             Rig(self.rotation[at], self.scale[at], self.offset[at]),
             Camera(self.cam_from_world[at], self.intrinsics[at]),
             self.rgba[at],
+            Materials(**{name: column[at] for name, column in self.materials.items()}) if self.materials else None,
         )
 
 

@@ -47,6 +47,8 @@ class RigRanges:
     yaw_deg: tuple[float, float] = (0.0, 360.0)
     tilt_deg: tuple[float, float] = (-15.0, 15.0)
     roll_deg: tuple[float, float] = (0.0, 0.0)
+    level: float = 0.0  # share that is not tilted: objects mostly stand upright before a level camera
+    facing: float = 0.0  # share that shows one of its four sides squarely
     longest_side: tuple[float, float] = (1.08 * 0.75, 1.08 * 1.05)
     max_diagonal: float = 1.6
     max_elevation_deg: float = 30.0  # of the views that `frame_like_inference` must fit into
@@ -112,6 +114,11 @@ def random_rotations(num: int, generator: torch.Generator, ranges: RigRanges | N
     ranges = ranges or RigRanges()
     yaw = torch.deg2rad(_uniform(num, ranges.yaw_deg, generator))
     tilt = torch.deg2rad(_uniform(num, ranges.tilt_deg, generator))
+    if ranges.facing:
+        square = (yaw * 2 / torch.pi).round() * torch.pi / 2
+        yaw = torch.where(_uniform(num, (0.0, 1.0), generator) < ranges.facing, square, yaw)
+    if ranges.level:
+        tilt = torch.where(_uniform(num, (0.0, 1.0), generator) < ranges.level, 0.0, tilt)
     roll = torch.deg2rad(_uniform(num, ranges.roll_deg, generator))
     zero = torch.zeros_like(yaw)
     back = torch.stack([yaw.sin() * tilt.cos(), tilt.sin(), yaw.cos() * tilt.cos()], dim=-1)

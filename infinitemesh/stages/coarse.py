@@ -14,7 +14,7 @@ from torch import nn
 from infinitemesh.models.lrm import LargeReconstructionModel
 from infinitemesh.stages.grid_march import grid_points, march_grid
 from infinitemesh.stages.reconstruction import TriplaneReconstruction
-from infinitemesh.stages.view_sets import from_rgba
+from infinitemesh.stages.view_sets import from_rgba, same_size
 from infinitemesh.types import Camera, Triplane, ViewSet
 
 POINTS_AT_ONCE = 1 << 17
@@ -23,8 +23,8 @@ POINTS_AT_ONCE = 1 << 17
 class CoarseRenderer(nn.Module):
     """Views of one object in, views from other cameras out, by signed distance on a `resolution`^3 grid."""
 
-    def __init__(self, network: LargeReconstructionModel, *, resolution: int = 64, size: int | None = None):
-        """`size` of the pictures in pixels; None is the size of the views that come."""
+    def __init__(self, network: LargeReconstructionModel, *, resolution: int = 64, size: int = 128):
+        """Rays are marched for pictures of at most `size` pixels, which then get the size of the views that come."""
         super().__init__()
         self.network = network
         self.resolution, self.size = resolution, size
@@ -43,7 +43,7 @@ class CoarseRenderer(nn.Module):
         for indices in alike.values():
             fields = reconstruct.batch([objects[k] for k in indices])
             made |= {
-                k: self.render(field, cameras[k], self.size or objects[k].size)
+                k: same_size(self.render(field, cameras[k], min(self.size, objects[k].size)), objects[k].size)
                 for k, field in zip(indices, fields, strict=True)
             }
         return [made[k] for k in range(len(objects))]

@@ -6,13 +6,11 @@ points directly, which converges in minutes where volume-rendered pixels take ho
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -30,6 +28,7 @@ from infinitemesh.models.lrm import LargeReconstructionModel
 from infinitemesh.render.shading import Rendered, shade
 from infinitemesh.stages.surface import TriplaneField
 from infinitemesh.train.generated_rings import draw_rings, load_rings
+from infinitemesh.train.hollowness import hollowness, in_hull
 from infinitemesh.train.loop import Task
 from infinitemesh.train.reconstruction_loss import PointLossWeights, RenderLossWeights, point_loss, render_loss
 from infinitemesh.types import Camera
@@ -81,6 +80,7 @@ class ReconstructionOptions:
     data: ReconstructionData = ReconstructionData()
     loss: PointLossWeights = PointLossWeights()
     surface: SurfaceStage = SurfaceStage()
+    hollow: float = 0.0  # objects are drawn 1 + hollow x (the empty share of their visual hull) times as often
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,8 @@ class ReconstructionTask(Task):
         options: ReconstructionOptions,
         perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
     ):
+        if options.hollow:
+            pack = replace(pack, weights=pack.weights * (1 + options.hollow * hollowness(pack, cache)))
         self.pack, self.cache, self.options, self.perceptual = pack, cache, options, perceptual
         model = started(options)
         wrapper = SurfaceSupervised(model, options.surface) if options.stage == "surface" else PointSupervised(model)
@@ -137,7 +139,9 @@ class ReconstructionTask(Task):
                 rgba[:, :, :3], rgba[:, :, 3:], generator, strength=strength, ranges=data.degradations
             )
             rgba = torch.cat([spoilt.rgb, spoilt.alpha], dim=2)
-        truth = draw_points(self.cache, self.pack, rings.object_ids, rings.rig, data.points, generator)
+        truth = draw_points(
+            self.cache, self.pack, rings.object_ids, rings.rig, data.points, generator, materials=rings.materials
+        )
         targets = self._targets(rings, generator) if surface else None
         return ReconstructionBatch(rgba, rings.camera[:, shown], truth, targets)
 
@@ -154,8 +158,11 @@ class ReconstructionTask(Task):
 
     def _point_loss(self, sdf: Tensor, colour: Tensor, batch: ReconstructionBatch) -> dict[str, Tensor]:
         weights = self.options.loss
-        cavity = None if weights.cavity == 1 else in_hull(batch) & (batch.truth.distance > 0)
+        cavity = None if weights.cavity == 1 else self._in_hull(batch) & (batch.truth.distance > 0)
         return point_loss(sdf, colour, batch.truth, weights, cavity=cavity)
+
+    def _in_hull(self, batch: ReconstructionBatch) -> Bool[Tensor, "b n"]:
+        return in_hull(batch.truth.points, batch.camera, batch.rgba[:, :, 3:])
 
     def save(self, folder: Path) -> None:
         self.model.save_pretrained(folder)
@@ -177,7 +184,7 @@ class ReconstructionTask(Task):
         stage = self.options.surface
         draws = torch.rand(2, len(rings.object_ids), stage.views, generator=generator, device=generator.device)
         camera = orbit_cameras(draws[0] * 360, torch.rad2deg(torch.asin(draws[1] * 1.1 - 0.35)))
-        views = render_batch(self.pack, rings.object_ids, rings.rig, camera, size=stage.size)
+        views = render_batch(self.pack, rings.object_ids, rings.rig, camera, size=stage.size, materials=rings.materials)
         white = views.rgb * views.alpha + (1 - views.alpha)
         return Targets(camera, white, views.alpha, views.depth, views.normal)
 
@@ -222,21 +229,6 @@ def started(options: ReconstructionOptions) -> LargeReconstructionModel:
             f"only {' and '.join(ADDITIONS)} can be added to trained weights"
         )
     return model
-
-
-def in_hull(batch: ReconstructionBatch) -> Bool[Tensor, "b n"]:
-    """Points that every shown view sees covered: inside them, the pictures alone cannot tell object from cavity."""
-    matrix, k = batch.camera.cam_from_world, batch.camera.intrinsics
-    points = rearrange(batch.truth.points, "b n xyz -> b 1 n xyz")
-    x, y = (
-        (points * matrix[:, :, None, row, :3]).sum(-1) + matrix[:, :, None, row, 3] for row in (0, 1)
-    )  # sums, so that autocast leaves them alone
-    u = k[:, :, None, 0, 0] * x + k[:, :, None, 0, 2]
-    v = k[:, :, None, 1, 2] - k[:, :, None, 1, 1] * y
-    at = rearrange(torch.stack([u, v], dim=-1) * 2 - 1, "b v n uv -> (b v) n 1 uv")
-    alpha = rearrange(batch.rgba[:, :, 3:], "b v 1 h w -> (b v) 1 h w")
-    seen = F.grid_sample(alpha, at, align_corners=False)
-    return rearrange(seen, "(b v) 1 n 1 -> b v n", b=len(points)).amin(1) > 0.5
 
 
 class PointSupervised(nn.Module):

@@ -11,7 +11,7 @@ cache of an uninterrupted one. In a `folder`, the first batches outlive the proc
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -39,19 +39,25 @@ class CacheOptions:
     """Counts are of each kind. An entry takes 0.7 MB (main) and 1.4 MB (between) at 256 pixels."""
 
     entries: int = 8192  # kept; the oldest go first
+    between: int | None = None  # of the views between; None: as many as of main views
     at_once: int = 32  # made in one go
-    first: int | None = None  # made before the first step; None: all that are kept
+    first: int | None = None  # made before the first step, of each kind at most what is kept; None: all of it
     every: int = 0  # steps from one batch of `at_once` to the next; 0 makes no more after the first
     half: bool = True  # latents in half precision
     folder: Path | None = None  # keeps the first entries for the next run of the same settings
 
     def __post_init__(self) -> None:
-        for name, count in (("entries", self.entries), ("first", self.first or self.at_once)):
+        counts = {"entries": self.entries, "between": self.of("between"), "first": self.first or self.at_once}
+        for name, count in counts.items():
             if count % self.at_once or count < self.at_once or count > self.entries:
                 raise InputError(
                     f"{name}={count} entries cannot be made {self.at_once} at once: "
                     f"give a multiple of {self.at_once} up to {self.entries // self.at_once * self.at_once}"
                 )
+
+    def of(self, kind: Kind) -> int:
+        """Entries kept of a kind."""
+        return self.between if kind == "between" and self.between is not None else self.entries
 
 
 class ViewCache:
@@ -60,26 +66,33 @@ class ViewCache:
     def __init__(self, maker: GroupMaker, options: CacheOptions, *, seed: int, kinds: Sequence[Kind] = KINDS):
         self.maker, self.options, self.seed = maker, options, seed
         self.kinds: tuple[Kind, ...] = tuple(dict.fromkeys(kinds))
-        self.stores = {kind: _Store(options.entries, half=options.half) for kind in self.kinds}
+        self.stores = {kind: _Store(options.of(kind), half=options.half) for kind in self.kinds}
         self.made = dict.fromkeys(self.kinds, 0)  # batches so far, those that were written over included
 
     def advance(self, step: int) -> None:
         """Makes the batches that are due by `step` and missing; the first call makes, or reads, the first ones."""
-        first = (self.options.first or self.options.entries) // self.options.at_once
-        if self.options.folder is not None and not any(self.made.values()):
-            self._first_from(self.options.folder, first)
-        self._fill(first + (step // self.options.every if self.options.every else 0))
+        options = self.options
+        first = {
+            kind: min(options.first or options.of(kind), options.of(kind)) // options.at_once for kind in self.kinds
+        }
+        if options.folder is not None and not any(self.made.values()):
+            self._first_from(options.folder, first)
+        later = step // options.every if options.every else 0
+        self._fill({kind: batches + later for kind, batches in first.items()})
 
     def draw(self, kind: Kind, num: int, generator: torch.Generator) -> ViewGroups:
         """Random entries, with repetition."""
-        filled = min(self.made[kind] * self.options.at_once, self.options.entries)
+        filled = min(self.made[kind] * self.options.at_once, self.options.of(kind))
         device = self.maker.pack.device
         return self.stores[kind].rows(torch.randint(filled, (num,), generator=generator, device=device))
 
-    def _fill(self, wanted: int) -> None:
-        kept = self.options.entries // self.options.at_once
+    def _fill(self, wanted: Mapping[Kind, int]) -> None:
+        """`wanted` counts batches, those that were written over included."""
+        kept = {kind: self.options.of(kind) // self.options.at_once for kind in self.kinds}
         due: list[tuple[int, Kind]] = [
-            (k, kind) for kind in self.kinds for k in range(max(self.made[kind], wanted - kept), wanted)
+            (k, kind)
+            for kind in self.kinds
+            for k in range(max(self.made[kind], wanted[kind] - kept[kind]), wanted[kind])
         ]
         bar = tqdm(desc="view cache", total=len(due), disable=len(due) <= len(self.kinds), mininterval=5)
         for k, kind in sorted(due):
@@ -87,34 +100,36 @@ class ViewCache:
             generator = torch.Generator(self.maker.pack.device)
             generator.manual_seed(derive_seed(self.seed, "view_cache", kind, k))
             groups = self.maker.make(kind, self.options.at_once, generator)
-            self.stores[kind].write(k % kept * self.options.at_once, groups)
-        self.made = {kind: max(self.made[kind], wanted) for kind in self.kinds}
+            self.stores[kind].write(k % kept[kind] * self.options.at_once, groups)
+        self.made = {kind: max(self.made[kind], wanted[kind]) for kind in self.kinds}
 
-    def _first_from(self, folder: Path, first: int) -> None:
+    def _first_from(self, folder: Path, first: Mapping[Kind, int]) -> None:
         """Reads the first entries, or makes them and writes them."""
         name = self.fingerprint()
         files = {
             (kind, begin): folder / f"{name}-{kind}-{begin:06d}.safetensors"
             for kind in self.kinds
-            for begin in range(0, first * self.options.at_once, ENTRIES_PER_FILE)
+            for begin in range(0, first[kind] * self.options.at_once, ENTRIES_PER_FILE)
         }
         index = folder / f"{name}.json"
         if index.is_file():
             for (kind, begin), file in files.items():
                 self.stores[kind].load(begin, file, self.maker.pack.device)
-            self.made = dict.fromkeys(self.kinds, first)
+            self.made = dict(first)
             return
         self._fill(first)
         folder.mkdir(parents=True, exist_ok=True)
         for (kind, begin), file in files.items():
-            self.stores[kind].save(slice(begin, min(begin + ENTRIES_PER_FILE, first * self.options.at_once)), file)
+            self.stores[kind].save(
+                slice(begin, min(begin + ENTRIES_PER_FILE, first[kind] * self.options.at_once)), file
+            )
         write_json(index, self._description(), overwrite=True)
         log.info("view cache kept in %s", index)
 
     def _description(self) -> dict:
         options, maker = self.options, self.maker
         return {
-            "entries": options.first or options.entries,
+            "entries": {kind: min(options.first or options.of(kind), options.of(kind)) for kind in self.kinds},
             "at_once": options.at_once,
             "half": options.half,
             "seed": self.seed,

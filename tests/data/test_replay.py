@@ -1,9 +1,12 @@
 """Replayed rings are renderings of their own object, rig and cameras, and the oldest go first."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
 
+from infinitemesh.data.materials import MaterialChances
 from infinitemesh.data.object_pack import ObjectPack
 from infinitemesh.data.replay import ReplayBuffer, RingOptions, RingSamples, as_float, render_rings
 from infinitemesh.data.training_views import render_batch
@@ -99,3 +102,16 @@ def test_a_seed_gives_the_same_draws(pack):
     one, other, third = drawn(pack), drawn(pack), render_rings(pack, 8, CLEAN, seeded(1))
     assert torch.equal(one.rgba, other.rgba) and torch.equal(one.rig.rotation, other.rig.rotation)
     assert not torch.equal(one.rgba, third.rgba)
+
+
+def test_painted_rings_keep_what_they_are_painted_with(pack):
+    options = replace(CLEAN, materials=MaterialChances(new_texture=1.0))
+    rings = drawn(pack, options)
+    assert rings.materials is not None
+    again = render_batch(
+        pack, rings.object_ids, rings.rig, rings.camera, size=options.size, supersample=options.supersample,
+        materials=rings.materials,
+    )  # fmt: skip
+    assert (as_float(rings.rgba)[:, :, :3] - again.rgb).abs().max() < 1 / 255
+    own = rendered_anew(pack, rings, options)
+    assert (as_float(rings.rgba)[:, :, :3] - own[:, :, :3]).abs().amax((1, 2, 3, 4)).min() > 0.05

@@ -206,3 +206,13 @@ def test_light_leaves_the_background_empty_and_stays_in_range(pack):
 def test_cameras_without_a_view_axis_are_refused(pack):
     with pytest.raises(InputError, match="axes"):
         render_batch(pack, IDS, plain_rigs(pack, IDS), Camera.orbit([0.0, 90.0, 180.0, 270.0]))
+
+
+def test_some_rigs_are_level_and_some_face_the_camera():
+    rotation = random_rotations(400, seeded(), RigRanges(tilt_deg=(5.0, 25.0), level=0.5, facing=0.25))
+    up, back = rotation[:, :, 1], rotation[:, 2]  # the object's up axis in the world; the camera's side of the object
+    is_level = up[:, 1] > 1 - 1e-6
+    side = torch.rad2deg(torch.atan2(back[:, 0], back[:, 2])) % 90
+    is_facing = (side < 1e-2) | (side > 90 - 1e-2)
+    assert abs(is_level.float().mean() - 0.5) < 0.08 and abs(is_facing.float().mean() - 0.25) < 0.08
+    assert torch.allclose(rotation @ rotation.mT, torch.eye(3), atol=1e-5)

@@ -9,7 +9,8 @@ from infinitemesh.data.points import PointBatch
 from infinitemesh.errors import CheckpointError
 from infinitemesh.hub import save_network
 from infinitemesh.models.lrm import LargeReconstructionModel
-from infinitemesh.train.reconstruction import ReconstructionBatch, ReconstructionOptions, in_hull, started
+from infinitemesh.train.hollowness import in_hull
+from infinitemesh.train.reconstruction import ReconstructionOptions, started
 from infinitemesh.train.reconstruction_loss import PointLossWeights, point_loss
 from infinitemesh.types import Camera
 
@@ -44,8 +45,7 @@ def test_the_hull_of_a_ball_is_the_ball_from_all_sides():
     points = torch.rand(1, 2000, 3) * 1.6 - 0.8
     views = torch.ones(1, 12, 4, 64, 64)
     views[:, :, 3] = ball(0.5, 64)
-    truth = PointBatch(points, torch.zeros(1, 2000), points, points.abs(), torch.tensor([True]))
-    hull = in_hull(ReconstructionBatch(views, ring(12), truth))[0]
+    hull = in_hull(points, ring(12), views[:, :, 3:])[0]
     distance = points[0].norm(dim=-1)
     level = torch.hypot(points[0, :, 0], points[0, :, 2]) / torch.cos(torch.tensor(torch.pi / 12))
     assert hull[distance < 0.45].all()

@@ -149,6 +149,17 @@ def test_a_folder_spares_making_the_first_entries_again(maker, tmp_path, monkeyp
     assert ViewCache(maker, options, seed=1).fingerprint() != first.fingerprint()
 
 
+def test_fewer_entries_of_the_views_between_are_the_first_of_them(maker):
+    whole, fewer = (ViewCache(maker, replace(FEW, first=None, every=0, between=n), seed=3) for n in (None, 2))
+    for cache in (whole, fewer):
+        cache.advance(0)
+    assert fewer.made == {"main": 2, "between": 1}
+    for kind, count in (("main", 4), ("between", 2)):
+        rows = torch.arange(count)
+        assert torch.equal(fewer.stores[kind].rows(rows).clean, whole.stores[kind].rows(rows).clean)
+    assert fewer.draw("between", 64, seeded()).clean.shape[0] == 64
+
+
 def test_cache_counts_must_fit_together():
     with pytest.raises(InputError, match="multiple of 32"):
         CacheOptions(entries=100)
