@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from diffusers import ModelMixin
 from torch import nn
 
 from infinitemesh.errors import CheckpointError, InputError
 from infinitemesh.files import atomic_folder, write_json
-from infinitemesh.hub import load_network, save_network, sha256_of
+from infinitemesh.hub import class_name, load_network, save_network, sha256_of
 from infinitemesh.messages import nearest
 
 Part = TypeVar("Part")
@@ -32,6 +31,9 @@ NETWORKS: Mapping[str, tuple[str, str]] = {  # class: (module, folder)
     "ImageEncoder": ("infinitemesh.models.image_encoder", "image_encoder"),
     "LargeReconstructionModel": ("infinitemesh.models.lrm", "reconstruction"),
     "U2NetP": ("infinitemesh.models.matting", "matting"),
+    "AutoencoderKL": ("diffusers", "vae"),
+    "CLIPVisionModelWithProjection": ("transformers", "clip_vision"),
+    "PoseProjection": ("infinitemesh.models.conditioning", "pose_projection"),
 }
 
 PARTS: Mapping[str, str] = {  # class: module
@@ -54,6 +56,8 @@ PARTS: Mapping[str, str] = {  # class: module
     "ViewDiffusion": "infinitemesh.stages.denoise",
     "Sampling": "infinitemesh.stages.denoise",
     "ViewChannels": "infinitemesh.stages.view_query",
+    "PaperAutoencoder": "infinitemesh.models.autoencoder",
+    "ClipImageEncoder": "infinitemesh.models.image_encoder",
     "NoiseSchedule": "infinitemesh.models.schedulers",
     "ProjectionOptions": "infinitemesh.render.projection",
 }
@@ -97,7 +101,7 @@ def rebuilt(part: Part, **changes: Any) -> Part:
 class Describer:
     """Turns parts into plain JSON values and collects the networks that they hold, each once."""
 
-    networks: dict[str, ModelMixin] = field(default_factory=dict)  # folder -> network
+    networks: dict[str, nn.Module] = field(default_factory=dict)  # folder -> network
 
     def plain(self, value: Any) -> Any:
         if value is None or isinstance(value, bool | int | float | str):
@@ -105,7 +109,7 @@ class Describer:
         if isinstance(value, list | tuple):
             return [self.plain(item) for item in value]
         name = type(value).__name__
-        if isinstance(value, ModelMixin) and name in NETWORKS:
+        if isinstance(value, nn.Module) and name in NETWORKS:
             return {"network": self._folder(value)}
         if isinstance(value, nn.Module) and (inside := self._inside(value)):
             return inside
@@ -124,7 +128,7 @@ class Describer:
                     return {"network": folder, "module": name}
         return None
 
-    def _folder(self, network: ModelMixin) -> str:
+    def _folder(self, network: nn.Module) -> str:
         kind = NETWORKS[type(network).__name__][1]
         number = 1
         while True:
@@ -159,7 +163,7 @@ class Bundle:
     folder: Path
     preset: str
     stages: Mapping[str, Any]
-    networks: dict[str, ModelMixin] = field(default_factory=dict)
+    networks: dict[str, nn.Module] = field(default_factory=dict)
 
     @staticmethod
     def open(folder: Path) -> "Bundle":
@@ -213,17 +217,17 @@ class Bundle:
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"{where}: {name} cannot be built from these values: {error}") from error
 
-    def _network(self, name: str) -> ModelMixin:
+    def _network(self, name: str) -> nn.Module:
         if name not in self.networks:
             self.networks[name] = load_network(_class_of(self.folder / name), self.folder / name)
         return self.networks[name]
 
 
-def _class_of(folder: Path) -> type[ModelMixin]:
+def _class_of(folder: Path) -> type[nn.Module]:
     try:
-        name = json.loads((folder / "config.json").read_text(encoding="utf-8"))["_class_name"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder} holds no network: config.json is missing or names no class") from error
+        name = class_name(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{folder} holds no network: config.json is missing or damaged ({error})") from error
     if name not in NETWORKS:
         raise CheckpointError(f"{folder / 'config.json'} names the class {name!r}{nearest(str(name), NETWORKS)}")
     return getattr(import_module(NETWORKS[name][0]), name)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from tqdm import tqdm
 
 from infinitemesh.errors import InfiniteMeshError, InputError
@@ -188,7 +187,7 @@ def convert(*, kind: str, source: Path, out: Path, without_cross_domain: bool, f
     unet, projection = zero123.zero123_networks(read_checkpoint(source))
     with atomic_folder(out, overwrite=overwrite) as temporary:
         save_network(unet, temporary / "multiview_unet")
-        save_file(projection.state_dict(), temporary / "pose_projection.safetensors")
+        save_network(projection, temporary / "pose_projection")
     return f"{out}: MultiViewUNet and PoseProjection"
 
 

@@ -1,8 +1,9 @@
 """Where weights are and how they are opened: a bundled name, a folder, or a pinned repository of a model hub.
 
 A network folder is config.json + diffusion_pytorch_model.safetensors (or shards with their index), as diffusers writes
-it, so each loads by itself too. Classes come from the caller, never from a file; pickles are never read; nothing is
-downloaded unless asked for, and then one exact revision whose files have the expected SHA-256.
+it, so each loads by itself too; a network of transformers (CLIP) lies as transformers writes it. Classes come from the
+caller, never from a file; pickles are never read; nothing is downloaded unless asked for, and then one exact revision
+whose files have the expected SHA-256.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 import torch
 from accelerate import init_empty_weights
 from diffusers import ModelMixin
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -29,12 +31,14 @@ BUNDLED = Path(__file__).parent / "weights"
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 WEIGHTS_FP16 = "diffusion_pytorch_model.fp16.safetensors"
+WEIGHTS_TRANSFORMERS = "model.safetensors"
 SHARD_INDEX = "diffusion_pytorch_model.safetensors.index.json"
 CHECKSUMS = "SHA256SUMS"
 MAX_JSON_BYTES = 10_000_000
+NOT_SETTINGS = ("architectures", "transformers_version", "dtype", "torch_dtype")  # transformers' notes on a file
 MANY = 5  # names shown in one message
 
-Network = TypeVar("Network", bound=ModelMixin)
+Network = TypeVar("Network", bound=nn.Module)  # of diffusers (ModelMixin) or of transformers (PreTrainedModel)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,15 +88,15 @@ def load_network(
     """
     folder = Path(folder)
     config = _config(cls, folder)
-    own = inspect.signature(cls.__init__).parameters
     try:
         with init_empty_weights():
-            network = cls(**{key: value for key, value in config.items() if key in own})
-    except (TypeError, ValueError, KeyError, AssertionError) as error:
+            network = _untrained(cls, config)
+    except (TypeError, ValueError, KeyError, ArithmeticError, AssertionError, StrictDataclassError) as error:
         raise CheckpointError(f"{folder / CONFIG} does not configure a {cls.__name__}: {error}") from error
+    built = _with_tuples(_settings(network, defaults=True))
     for key, value in config.items():  # a base class' option that the subclass fixes
-        if (built := _with_tuples(network.config.get(key))) != value:
-            raise CheckpointError(f"{folder / CONFIG}: {key} is {value!r}, but a {cls.__name__} has {built!r}")
+        if built.get(key) != value:
+            raise CheckpointError(f"{folder / CONFIG}: {key} is {value!r}, but a {cls.__name__} has {built.get(key)!r}")
     expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
     tensors = _tensors(folder, expected, dtype=dtype, device=device)
     network.load_state_dict(tensors, strict=True, assign=True)
@@ -101,9 +105,10 @@ def load_network(
 
 
 def save_network(
-    network: ModelMixin, folder: str | Path, *, dtype: torch.dtype | None = None, overwrite: bool = False
+    network: nn.Module, folder: str | Path, *, dtype: torch.dtype | None = None, overwrite: bool = False
 ) -> Path:
     """Writes config.json and one safetensors file, whole or not at all; floats as `dtype` where that is given."""
+    config = _settings(network, defaults=False)
     tensors = {}
     for key, tensor in network.state_dict().items():
         tensor = tensor.detach().cpu()
@@ -113,10 +118,10 @@ def save_network(
             raise CheckpointError(f"{key} is not finite as {tensor.dtype}; these weights are not worth keeping")
         tensors[key] = tensor.contiguous().clone()
     with atomic_folder(folder, overwrite=overwrite) as temporary:
-        config = json.loads(network.to_json_string())
         config.pop("_name_or_path", None)  # where these weights lay on the machine that made them is nobody's business
         (temporary / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
+        weights = WEIGHTS if isinstance(network, ModelMixin) else WEIGHTS_TRANSFORMERS
+        save_file(tensors, temporary / weights, metadata={"format": "pt"})
     return Path(folder)
 
 
@@ -186,7 +191,7 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _config(cls: type[ModelMixin], folder: Path) -> dict[str, Any]:
+def _config(cls: type[nn.Module], folder: Path) -> dict[str, Any]:
     """config.json, if it is of this class and every key is one of its arguments."""
     file = folder / CONFIG
     if not file.is_file():
@@ -197,15 +202,57 @@ def _config(cls: type[ModelMixin], folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{file} is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise CheckpointError(f"{file} holds a {type(config).__name__}, not an object with fields")
-    written_by = config.get("_class_name", cls.__name__)
+    written_by = class_name(config) or cls.__name__
     if written_by not in [base.__name__ for base in cls.__mro__]:
         raise CheckpointError(f"{file} is of a {written_by}, not of a {cls.__name__}; load it with that class")
-    config = {key: value for key, value in config.items() if not key.startswith("_")}
-    known = {name for base in cls.__mro__ for name in inspect.signature(base.__init__).parameters} - {"self"}
+    config = {key: value for key, value in config.items() if not key.startswith("_") and key not in NOT_SETTINGS}
+    known = _options(cls)
     for key in config:
         if key not in known:
             raise CheckpointError(f"{file}: {cls.__name__} has no option `{key}`{nearest(key, sorted(known))}")
     return config
+
+
+def class_name(config: Mapping[str, Any]) -> Any:
+    """What a config.json says it configures, or None."""
+    return config.get("_class_name") or next(iter(config.get("architectures") or ()), None)
+
+
+def _untrained(cls: type[Network], config: Mapping[str, Any]) -> Network:
+    if not issubclass(cls, ModelMixin):
+        return cls(_config_class(cls)(**config))
+    own = inspect.signature(cls.__init__).parameters
+    return cls(**{key: value for key, value in config.items() if key in own})
+
+
+def _options(cls: type[nn.Module]) -> set[str]:
+    """Names that a configuration of this class may have."""
+    if not issubclass(cls, ModelMixin):
+        return set(_config_class(cls)().to_dict())
+    return {name for base in cls.__mro__ for name in inspect.signature(base.__init__).parameters} - {"self"}
+
+
+def _settings(network: nn.Module, *, defaults: bool) -> dict[str, Any]:
+    """What config.json says of a network, its class included; transformers' own `defaults` need not be told."""
+    if isinstance(network, ModelMixin):
+        return json.loads(network.to_json_string())
+    _config_class(type(network))
+    config: Any = network.config
+    told = json.loads(config.to_json_string(use_diff=not defaults))
+    settings = {key: value for key, value in told.items() if key not in NOT_SETTINGS}
+    return {"architectures": [type(network).__name__], **settings}
+
+
+def _config_class(cls: type[nn.Module]) -> Any:
+    """Of a network of transformers."""
+    from transformers import PreTrainedModel
+
+    if not issubclass(cls, PreTrainedModel):
+        raise InputError(
+            f"{cls.__name__} has no configuration that could be written beside its weights: make it a ModelMixin and "
+            "ConfigMixin of diffusers"
+        )
+    return cls.config_class
 
 
 def _with_tuples(value: Any) -> Any:
@@ -260,7 +307,7 @@ def _same_keys(folder: Path, found: set[str], expected: set[str]) -> None:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    for name in (WEIGHTS, WEIGHTS_FP16):
+    for name in (WEIGHTS, WEIGHTS_FP16, WEIGHTS_TRANSFORMERS):
         if (folder / name).is_file():
             return [folder / name]
     index = folder / SHARD_INDEX

@@ -31,7 +31,7 @@ def fresh_pipeline(preset: str, *, channels: ViewChannels | None = None, seed: i
     if preset not in PRESETS:
         raise InputError(f"there is no preset {preset!r} to build{nearest(preset, PRESETS)}")
     if preset == "paper":
-        return _paper_pipeline()
+        return _untrained_paper_pipeline()
     channels = channels or ViewChannels()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -57,30 +57,42 @@ def fresh_pipeline(preset: str, *, channels: ViewChannels | None = None, seed: i
     ).eval()
 
 
-def _paper_pipeline() -> InfiniteMeshPipeline:
-    """Wonder3D's way to four views, IVI by Eq. 1-3, InstantMesh's reconstruction (large) with fusion.
+def paper_pipeline(
+    *,
+    autoencoder: PaperAutoencoder,
+    image_encoder: ClipImageEncoder,
+    main_views: MultiViewUNet,
+    interpolation: MultiViewUNet,
+    reconstruction: LargeReconstructionModel,
+    interpolation_encoder: ClipImageEncoder | None = None,
+    matting: U2NetP | None = None,
+) -> InfiniteMeshPipeline:
+    """Wonder3D's way to four views, IVI by Eq. 1-3, InstantMesh's reconstruction with fusion, of given networks.
 
-    50 steps of DDIM with eta 1, guidance 1 (Wonder3D's shipped setting). Interpolation has its own denoiser.
+    50 steps of DDIM with eta 1, guidance 1 (Wonder3D's shipped setting). `interpolation_encoder` is given where
+    interpolation has its own pose projection (Zero123's). `save_pretrained` then makes a folder of converted weights.
     """
-    autoencoder, image_encoder = PaperAutoencoder.untrained(), ClipImageEncoder.untrained()
     of_main_views, of_interpolation = (
-        ViewDiffusion(
-            MultiViewUNet.preset("paper", cross_domain=False, num_views=num_views),
-            autoencoder,
-            image_encoder,
-            channels=ViewChannels.paper(),
-            schedule=NoiseSchedule(),
-        )
-        for num_views in (4, 2)
+        ViewDiffusion(unet, autoencoder, encoder, channels=ViewChannels.paper(), schedule=NoiseSchedule())
+        for unet, encoder in ((main_views, image_encoder), (interpolation, interpolation_encoder or image_encoder))
     )
-    lrm = LargeReconstructionModel.preset("paper")
     sampling = Sampling(sampler="ddim", steps=50, eta=1.0)
     return InfiniteMeshPipeline(
-        foreground=U2NetForeground(U2NetP()),
+        foreground=U2NetForeground(matting or U2NetP(), size=of_main_views.size),
         main_views=DiffusedMainViews(of_main_views, sampling=sampling, mirror_back=False, front_row=True),
         view_interpolation=DiffusedInterpolation(of_interpolation, sampling=sampling),
-        reconstruction=TriplaneReconstruction(lrm),
-        surface=FlexiCubesSurface(lrm.decoders),
-        texturing=BakedTexture(lrm.decoders),
+        reconstruction=TriplaneReconstruction(reconstruction),
+        surface=FlexiCubesSurface(reconstruction.decoders),
+        texturing=BakedTexture(reconstruction.decoders),
         name="paper",
     ).eval()
+
+
+def _untrained_paper_pipeline() -> InfiniteMeshPipeline:
+    return paper_pipeline(
+        autoencoder=PaperAutoencoder.untrained(),
+        image_encoder=ClipImageEncoder.untrained(),
+        main_views=MultiViewUNet.preset("paper", cross_domain=False, num_views=4),
+        interpolation=MultiViewUNet.preset("paper", cross_domain=False, num_views=2),
+        reconstruction=LargeReconstructionModel.preset("paper"),
+    )

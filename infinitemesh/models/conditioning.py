@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
 from einops import rearrange, repeat
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
@@ -92,13 +94,14 @@ def pose4(target: Camera, base: Camera) -> Float[Tensor, "v 4"]:
     return torch.stack([polar, azimuth.sin(), azimuth.cos(), torch.zeros_like(polar)], dim=-1)
 
 
-class PoseProjection(nn.Module):
+class PoseProjection(ModelMixin, ConfigMixin):
     """Joins an image token and a relative pose into one token (Zero123's `cc_projection`: 768 + 4 -> 768).
 
     It starts as the identity on the token. With `pose_starts_at_zero` the pose has no effect at first, so a network
     that never saw a pose starts unchanged; Zero123 leaves those four columns at their random start.
     """
 
+    @register_to_config
     def __init__(self, width: int = 768, *, pose_starts_at_zero: bool = True):
         super().__init__()
         self.linear = nn.Linear(width + 4, width)
