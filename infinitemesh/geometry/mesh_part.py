@@ -61,11 +61,11 @@ def part_of(mesh: Mesh) -> Part:
             f"faces refer to vertices {faces.min()}..{faces.max()}, but there are {len(vertices)}: check Mesh.faces"
         )
     fields = ("vertices", "normals", "vertex_rgb", "uv", "texture")
-    if broken := [n for n in fields if (t := getattr(mesh, n)) is not None and not bool(torch.isfinite(t).all())]:
+    if broken := [n for n in fields if (t := getattr(mesh, n)) is not None and not _finite(t)]:
         raise InputError(f"Mesh.{broken[0]} holds NaN or infinity; repair the mesh before saving it")
     if mesh.texture is not None and mesh.uv is None:
         raise InputError("a mesh with a texture needs uv coordinates; give Mesh.uv or drop Mesh.texture")
-    image = None if mesh.texture is None else (_colours(mesh.texture, "texture") * 255).round().byte()
+    image = None if mesh.texture is None else (_colours(mesh.texture, "texture") * 255).round_().byte()
     vertex_rgb = (
         None if mesh.vertex_rgb is None or image is not None else _colours(mesh.vertex_rgb, "vertex_rgb").numpy()
     )
@@ -120,9 +120,14 @@ def image_at(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
     return ((upper * (1 - y) + lower * y) / 255).astype(np.float32)
 
 
+def _finite(values: torch.Tensor) -> bool:
+    """Extremes tell of NaN and infinity in one pass over the values."""
+    return values.numel() == 0 or bool(torch.isfinite(torch.stack(values.detach().aminmax())).all())
+
+
 def _colours(colours: torch.Tensor, name: str) -> torch.Tensor:
     colours = colours.detach().cpu().float()
-    low, high = float(colours.min()), float(colours.max())
+    low, high = map(float, colours.aminmax())
     if low < -COLOUR_TOLERANCE or high > 1 + COLOUR_TOLERANCE:
         raise InputError(f"Mesh.{name} spans {low:.3g} to {high:.3g}, but colours are sRGB in [0, 1]; rescale it")
     return colours.clamp(0, 1)
