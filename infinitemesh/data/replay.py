@@ -87,7 +87,8 @@ class ReplayBuffer:
         self.materials: dict[str, Tensor] = {}
 
     def refresh(self, num: int, generator: torch.Generator) -> None:
-        """Renders `num` new entries over the oldest ones."""
+        """Renders `num` new entries over the oldest ones, and no more than have a place."""
+        num = min(num, self.capacity)
         for first in range(0, num, ENTRIES_PER_RENDER):
             count = min(ENTRIES_PER_RENDER, num - first)
             fresh = render_rings(self.pack, count, self.options, generator)

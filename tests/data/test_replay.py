@@ -98,6 +98,17 @@ def test_the_oldest_entries_are_replaced_first_and_only_filled_ones_are_drawn(pa
     assert torch.equal(buffer.object_ids[[5, 0]], fresh.object_ids)
 
 
+def test_a_refresh_beyond_the_capacity_renders_every_place_once(pack):
+    buffer = ReplayBuffer(pack, CLEAN, 3)
+    buffer.refresh(2, seeded(0))
+    buffer.refresh(8, seeded(1))
+    fresh = render_rings(pack, 3, CLEAN, seeded(1))
+    at = [2, 0, 1]  # the next place is the third
+    assert (buffer.filled, buffer.next) == (3, 2)
+    assert torch.equal(buffer.rgba[at], fresh.rgba) and torch.equal(buffer.rotation[at], fresh.rig.rotation)
+    assert torch.equal(buffer.object_ids[at], fresh.object_ids)
+
+
 def test_a_seed_gives_the_same_draws(pack):
     one, other, third = drawn(pack), drawn(pack), render_rings(pack, 8, CLEAN, seeded(1))
     assert torch.equal(one.rgba, other.rgba) and torch.equal(one.rig.rotation, other.rig.rotation)
