@@ -219,8 +219,8 @@ def started(options: ReconstructionOptions) -> LargeReconstructionModel:
     trained = load_network(LargeReconstructionModel, options.start_from)
     if not options.model:
         return trained
-    model = LargeReconstructionModel.from_config({**trained.config, **options.model})
-    assert isinstance(model, LargeReconstructionModel)
+    values = {name: value for name, value in trained.config.items() if not name.startswith("_")}
+    model = LargeReconstructionModel(**{**values, **options.model})  # from_config forgets values new to the file
     missing, unexpected = model.load_state_dict(trained.state_dict(), strict=False)
     other = [name for name in missing if not name.startswith(ADDITIONS)] + unexpected
     if other:

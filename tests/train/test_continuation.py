@@ -1,5 +1,6 @@
 """Trained weights go on with new parts: the same function at first, and nothing else may differ."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -23,6 +24,9 @@ def ring(views: int) -> Camera:
 def test_additions_start_as_no_change(tmp_path):
     trained = LargeReconstructionModel.preset("tiny").eval()
     folder = save_network(trained, tmp_path / "trained")
+    config = json.loads((folder / "config.json").read_text())
+    written_before = {name: value for name, value in config.items() if name not in ("lift_spread", "lift_context")}
+    (folder / "config.json").write_text(json.dumps(written_before))
     options = ReconstructionOptions(start_from=folder, model={"lift_spread": True, "lift_context": 4})
     continued = started(options).eval()
     views = torch.rand(1, 4, 4, 32, 32)
