@@ -179,7 +179,7 @@ def _pictures(result: Mesh, case: Case) -> Pictures | None:
 
     rig = case.protocol.images
     if rig is not None:
-        return Pictures.of(rig.views(result.to(case.device)), rig.background)
+        return rig.pictures(result.to(case.device))
     if not case.protocol.official_views:
         return None
     return Pictures.of(render_mesh(result.to(case.device), case.camera(), case.official_size()))

@@ -116,7 +116,7 @@ def _truth(views: ViewSet, case: Case, rule: ViewRule) -> Pictures:
         return Pictures.of(case.true_views(_rig(rule)))
     front = views[[_index(views.camera, 0.0)]]
     placed = place_by_front(case.mesh, front)
-    return Pictures.of(_rig(rule).views(placed.to(case.device)).to("cpu"))
+    return _rig(rule).pictures(placed.to(case.device))
 
 
 def _rig(rule: ViewRule) -> Rig:

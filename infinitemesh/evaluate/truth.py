@@ -187,8 +187,7 @@ class Case:
         depends_on = {"what": "pictures", **self._frame(), **asdict(rig), "straight": straight}
 
         def compute() -> dict[str, NDArray[Any]]:
-            views = rig.views(self.mesh.to(self.device)).to("cpu")
-            pictures = Pictures.straight(views) if straight else Pictures.of(views, rig.background)
+            pictures = rig.pictures(self.mesh.to(self.device), straight=straight)
             return {"rgb": pictures.rgb.numpy(), "alpha": pictures.alpha.numpy()}
 
         stored = self.cache.arrays(depends_on, compute)

@@ -105,6 +105,36 @@ def test_lpips_squeeze_is_torchmetrics_network_with_the_same_weights(tmp_path):
     torch.testing.assert_close(loaded(a, a), torch.zeros(3))
 
 
+@pytest.mark.parametrize("size", [(64, 72), (97, 150), (200, 131)])
+def test_lpips_of_what_is_shown_is_lpips_of_the_whole_picture(size):
+    """Objects in the middle, at a border, in a corner, everywhere and nowhere, over white and over grey."""
+    torch.manual_seed(0)
+    network = SqueezeLpips().eval().requires_grad_(False)
+    for head in network.heads:
+        head.weight.abs_()
+    height, width = size
+    a, b = torch.ones(7, 3, *size), torch.ones(7, 3, *size)
+    for k, (top, left) in enumerate([(20, 30), (0, 11), (height - 9, width - 12), (5, width - 1)]):
+        a[k, :, top : top + 15, left : left + 20] = torch.rand(a[k, :, top : top + 15, left : left + 20].shape)
+        b[k, :, top + 3 : top + 17, left : left + 9] = 0.2
+    a[4], b[4] = torch.rand(2, 3, *size)
+    a[5], b[5] = 0.5, 0.5
+    b[5, :, 30:40, 20:50] = torch.rand(3, 10, 30)
+    windowed = network(a, b)
+    torch.testing.assert_close(windowed, network.in_full(a, b), atol=1e-7, rtol=1e-5)
+    assert (windowed[[0, 1, 2, 4, 5]] > 0).all()  # a stride may leave the last column, the fourth, unseen
+    assert windowed[6] == 0
+    torch.testing.assert_close(network(a[[2]], b[[2]]), windowed[[2]], atol=0, rtol=0)  # whatever stands beside it
+
+
+def test_lpips_has_gradients():
+    network = SqueezeLpips().eval().requires_grad_(False)
+    a, b = pictures(5, 64, 72)
+    network(a.requires_grad_(), b).sum().backward()
+    assert a.grad is not None
+    assert bool((a.grad != 0).any())
+
+
 def test_lpips_errors_say_what_to_do(tmp_path):
     with pytest.raises(CheckpointError, match="no LPIPS weights"):
         load_lpips("squeeze", weights=tmp_path / "absent.safetensors")
