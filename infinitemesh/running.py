@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from infinitemesh.errors import GenerationError, InfiniteMeshError
-from infinitemesh.stages.base import OnProgress
+from infinitemesh.stages.base import OnProgress, counted
 from infinitemesh.stages.reconstruction import Reconstruction, TriplaneReconstruction
 from infinitemesh.types import Triplane, ViewSet
 
@@ -47,14 +47,12 @@ class Clock:
 def each(name: str, stage: Callable[..., Any], inputs: Sequence[tuple[Any, ...]], on_progress: OnProgress) -> list[Any]:
     """The stage's answer for each object, or its error: one object does not stop the others."""
     answers = []
-    for number, parts in enumerate(inputs):
-        on_progress(name, number, len(inputs))
+    for parts in counted(name, inputs, on_progress):
         failed = next((part for part in parts if isinstance(part, InfiniteMeshError)), None)
         try:
             answers.append(failed or stage(*parts))
         except InfiniteMeshError as error:
             answers.append(error)
-    on_progress(name, len(inputs), len(inputs))
     return answers
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from infinitemesh.errors import GenerationError, InputError
 from infinitemesh.models.conditioning import Domain
-from infinitemesh.stages.base import OnProgress, Stage, silent
+from infinitemesh.stages.base import OnProgress, Stage, counted, silent
 from infinitemesh.stages.coarse import CoarseRenderer
 from infinitemesh.stages.denoise import Sampling, ViewDiffusion
 from infinitemesh.stages.seeds import derive_seed
@@ -59,12 +59,8 @@ class MainViews(Stage):
 
     def generate_batch(self, batch: Sequence[MainViewsRequest], on_progress: OnProgress) -> list[ViewSet]:
         """`generate` for several objects; networks override it to answer in one call, or to report their steps."""
-        made = []
-        for done, request in enumerate(batch):
-            on_progress(STAGE, done, len(batch))
-            made.append(self.generate(request.front, request.cameras, seed=request.seed))
-        on_progress(STAGE, len(batch), len(batch))
-        return made
+        requests = counted(STAGE, batch, on_progress)
+        return [self.generate(request.front, request.cameras, seed=request.seed) for request in requests]
 
     def forward(self, front: ViewSet, *, seed: int = 0, on_progress: OnProgress = silent) -> ViewSet:
         """The main views by azimuth, the given front among them."""

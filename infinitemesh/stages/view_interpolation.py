@@ -16,7 +16,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from infinitemesh.errors import GenerationError, InputError
-from infinitemesh.stages.base import OnProgress, Stage, silent
+from infinitemesh.stages.base import OnProgress, Stage, counted, silent
 from infinitemesh.stages.coarse import CoarseRenderer
 from infinitemesh.stages.denoise import Sampling, ViewDiffusion, ViewQuery
 from infinitemesh.stages.seeds import derive_seed
@@ -71,12 +71,8 @@ class ViewInterpolation(Stage):
 
     def synthesize_batch(self, batch: Sequence[Gaps], on_progress: OnProgress) -> list[ViewSet]:
         """`synthesize` for several objects; networks override it to answer in one call, or to report their steps."""
-        made = []
-        for done, gaps in enumerate(batch):
-            on_progress(STAGE, done, len(batch))
-            made.append(self.synthesize(gaps.reference, gaps.condition, gaps.cameras, seed=gaps.seed))
-        on_progress(STAGE, len(batch), len(batch))
-        return made
+        jobs = counted(STAGE, batch, on_progress)
+        return [self.synthesize(gaps.reference, gaps.condition, gaps.cameras, seed=gaps.seed) for gaps in jobs]
 
     def forward(self, views: ViewSet, *, seed: int = 0, on_progress: OnProgress = silent) -> ViewSet:
         """The given views and the new ones, sorted by azimuth."""
