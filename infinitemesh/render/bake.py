@@ -2,17 +2,16 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Bool, Float, Int
-from scipy.ndimage import distance_transform_edt
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from infinitemesh.errors import InputError
 from infinitemesh.geometry.normals import same_point, vertex_normals
 from infinitemesh.render.fragments import Fragments, Rasterizer
+from infinitemesh.render.nearest import nearest_true
 from infinitemesh.render.torch_rasterizer import TorchRasterizer
 from infinitemesh.types import Mesh
 
@@ -66,13 +65,6 @@ def paint(texels: Texels, rgb: Float[Tensor, "t 3"]) -> Float[Tensor, "3 r r"]:
     covered[texels.index] = True
     nearest = nearest_true(covered.reshape(size, size))
     return rearrange(canvas[nearest], "row column rgb -> rgb row column")
-
-
-def nearest_true(mask: Bool[Tensor, "h w"]) -> Int[Tensor, "h w"]:
-    """For every cell the flat index of the nearest cell that is true."""
-    rows_columns = distance_transform_edt(~mask.cpu().numpy(), return_distances=False, return_indices=True)
-    row, column = np.asarray(rows_columns, dtype=np.int64)
-    return torch.from_numpy(row * mask.shape[1] + column).to(mask.device)
 
 
 def texel_coverage(mesh: Mesh, *, rasterizer: Rasterizer | None = None) -> float:

@@ -11,16 +11,15 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Bool, Float
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from infinitemesh.render.bake import nearest_true
 from infinitemesh.render.fragments import Rasterizer
+from infinitemesh.render.nearest import distance_to_false, nearest_true
 from infinitemesh.render.shading import clip_positions
 from infinitemesh.render.torch_rasterizer import TorchRasterizer
 from infinitemesh.types import Camera, Mesh, ViewSet
 
-POINTS_PER_CHUNK = 1 << 18
+POINTS_PER_CHUNK = {"cpu": 1 << 18, "cuda": 1 << 20}  # a view's kernels are many and small; 2^20 points take 0.5 GB
 OPAQUE_ALPHA = 0.95  # pixels below are mixed with the background
 TOLERANCE_AT_AN_ANGLE = 0.1  # pixel widths times 1 / cos^2, for curvature and the angle between smooth and flat normals
 
@@ -64,14 +63,16 @@ def project_views(
     total = torch.zeros_like(points)
     weight = points.new_zeros(len(points))
     trust = points.new_zeros(len(points))
+    points_per_chunk = POINTS_PER_CHUNK.get(points.device.type, POINTS_PER_CHUNK["cpu"])
     for v in range(len(views)):
-        for part in torch.arange(len(points), device=points.device).split(POINTS_PER_CHUNK):
-            camera = views.camera[v]
-            cosine = _facing(points[part], normals[part], camera)
-            towards = cosine > steepest
-            part, cosine = part[towards], cosine[towards]
-            at = camera.project(points[part])[0]
-            visible = _visible_share(at, points[part], normals[part], camera, depth[v])
+        camera = views.camera[v]
+        for chunk in torch.arange(len(points), device=points.device).split(points_per_chunk):
+            cosine = _facing(points[chunk], normals[chunk], camera)
+            towards = (cosine > steepest).nonzero()[:, 0]
+            part, cosine = chunk[towards], cosine[towards]
+            position, normal = points[part], normals[part]
+            at = camera.project(position)[0]
+            visible = _visible_share(at, position, normal, camera, depth[v])
             edge_px = _sample(clearance[v, None], at, "bilinear")[:, 0] - options.margin_px
             angle = _smoothstep((cosine - steepest) / (trusted - steepest)) * visible
             share = angle * _smoothstep(edge_px / options.feather_px) * importance[v] * cosine**options.sharpness
@@ -111,12 +112,9 @@ def _beyond_edges(
 
     Distances are in pixels; what lies beyond the border is unusable.
     """
-    pictures, clearance = [], []
-    for picture, mask in zip(rgb, usable, strict=True):
-        pictures.append(picture.flatten(1)[:, nearest_true(mask)])
-        distance = np.asarray(distance_transform_edt(np.pad(mask.cpu().numpy(), 1)))
-        clearance.append(distance[1:-1, 1:-1])
-    return torch.stack(pictures), torch.from_numpy(np.stack(clearance)).to(rgb)
+    flat = rgb.flatten(2)
+    nearest = nearest_true(usable).flatten(1)[:, None].expand_as(flat)
+    return flat.gather(2, nearest).reshape(rgb.shape), distance_to_false(usable).to(rgb)
 
 
 def _importance(views: ViewSet, options: ProjectionOptions) -> Float[Tensor, " v"]:
@@ -160,26 +158,21 @@ def _visible_share(
     offset = (normals * (points + translation @ rotation)).sum(-1)  # the plane is normal . x = offset
     pixel = at * size - 0.5
     corner = pixel.floor()
-    visible, hidden = torch.zeros_like(offset), torch.zeros_like(offset)
-    for step in torch.tensor([[0, 0], [1, 0], [0, 1], [1, 1]], device=at.device):
-        column, row = (corner + step).long().clamp(0, size - 1).unbind(-1)
-        x = ((column + 0.5) / size - camera.intrinsics[0, 2]) / camera.intrinsics[0, 0]
-        y = (camera.intrinsics[1, 2] - (row + 0.5) / size) / camera.intrinsics[1, 1]
-        if camera.projection == "orthographic":
-            plane_depth = (nx * x + ny * y - offset) / nz
-            cosine, pixel_width = nz, 1 / (camera.intrinsics[0, 0] * size)
-        else:
-            along_ray = nx * x + ny * y - nz
-            plane_depth = offset / along_ray
-            cosine, pixel_width = (
-                along_ray.abs() * (1 + x**2 + y**2).rsqrt(),
-                plane_depth / (camera.intrinsics[0, 0] * size),
-            )
-        tolerance = pixel_width * (1 + TOLERANCE_AT_AN_ANGLE / cosine**2)
-        in_front = depth[row, column] < plane_depth - tolerance
-        share = (1 - (pixel - corner - step).abs()).prod(-1)
-        visible += torch.where(in_front, 0.0, share)
-        hidden += torch.where(in_front, share, 0.0)
+    step = torch.tensor([[0, 0], [1, 0], [0, 1], [1, 1]], device=at.device)[:, None]
+    column, row = (corner + step).long().clamp(0, size - 1).unbind(-1)  # 4 p
+    x = ((column + 0.5) / size - camera.intrinsics[0, 2]) / camera.intrinsics[0, 0]
+    y = (camera.intrinsics[1, 2] - (row + 0.5) / size) / camera.intrinsics[1, 1]
+    if camera.projection == "orthographic":
+        plane_depth = (nx * x + ny * y - offset) / nz
+        cosine, pixel_width = nz, 1 / (camera.intrinsics[0, 0] * size)
+    else:
+        along_ray = nx * x + ny * y - nz
+        plane_depth = offset / along_ray
+        cosine, pixel_width = along_ray * (1 + x**2 + y**2).rsqrt(), plane_depth / (camera.intrinsics[0, 0] * size)
+    tolerance = pixel_width * (1 + TOLERANCE_AT_AN_ANGLE / cosine**2)
+    in_front = depth[row, column] < plane_depth - tolerance
+    share = (1 - (pixel - corner - step).abs()).prod(-1)
+    visible, hidden = torch.where(in_front, 0.0, share).sum(0), torch.where(in_front, share, 0.0).sum(0)
     inside = ((at > 0) & (at < 1)).all(-1)
     return torch.where(inside, visible / (visible + hidden), 0.0)  # exactly 0 and 1 where it is all or nothing
 
