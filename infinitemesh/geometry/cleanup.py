@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from infinitemesh.errors import GenerationError, InputError
-from infinitemesh.geometry.topology import Topology, components, topology
+from infinitemesh.geometry.topology import Components, Topology, components, topology
 
 Triangles = tuple[Float[Tensor, "kept_v 3"], Int[Tensor, "kept_f 3"]]  # what a function returns
 AGGRESSIVENESS = (5.0, 3.0, 7.0)  # tried in this order: 3 keeps topology most often but misses small budgets
@@ -24,17 +24,22 @@ def drop_small_components(
 
     A cavity is a closed piece that faces inwards: nothing sees it, and it costs faces and texels.
     """
+    pieces = components(vertices, faces)
+    keep = large_components(pieces, min_fraction=min_fraction, drop_cavities=drop_cavities)
+    return select_faces(vertices, faces, keep[pieces.of_face].to(faces.device))
+
+
+def large_components(
+    pieces: Components, *, min_fraction: float = 0.01, drop_cavities: bool = True
+) -> Bool[Tensor, " k"]:
+    """Which pieces `drop_small_components` keeps."""
     if not 0 <= min_fraction <= 1:
         raise InputError(f"min_fraction is a share of the mesh in [0, 1], got {min_fraction}")
-    if len(faces) == 0:
-        return vertices, faces
-    pieces = components(vertices, faces)
     size = pieces.volume.abs()
     keep = (pieces.area >= min_fraction * pieces.area.sum()) | (size >= min_fraction * size.sum())
     if drop_cavities:
         keep &= pieces.volume >= 0
-    keep[pieces.area.argmax()] = True
-    return select_faces(vertices, faces, keep[pieces.of_face].to(faces.device))
+    return keep | (pieces.area == pieces.area.amax()) if len(keep) else keep
 
 
 def select_faces(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], keep: Bool[Tensor, " f"]) -> Triangles:
@@ -47,7 +52,7 @@ def select_faces(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], keep
 
 
 def decimate(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], target_faces: int) -> Triangles:
-    """At most `target_faces` faces, mostly 90 to 100 % of them, or as few as a method can reach. Runs on the CPU.
+    """At most `target_faces` faces, mostly 90 to 100 % of them, or as few as a method can reach. On the CPU.
 
     A closed manifold mesh keeps its topology: by quadric decimation where the result has it (at 3,000 faces its volume
     is three times nearer), else by manifold3d. Only a mesh that neither can bring to its budget, or one that was
@@ -57,7 +62,7 @@ def decimate(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], target_f
         raise InputError(f"a mesh needs a budget of at least 4 faces, got {target_faces}")
     if len(faces) <= target_faces:
         return vertices, faces
-    before = topology(faces.cpu())
+    before = topology(faces)
     points, triangles = (
         _closed_decimate(vertices, faces, target_faces, before)
         if before.manifold and before.balanced
@@ -76,7 +81,7 @@ def decimate(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], target_f
 def _closed_decimate(vertices: Tensor, faces: Tensor, target: int, before: Topology) -> tuple[np.ndarray, np.ndarray]:
     for share, aggressiveness in product(NEARLY, AGGRESSIVENESS):
         points, triangles = _quadric_decimate(vertices, faces, int(share * target), aggressiveness)
-        after = topology(torch.from_numpy(triangles.astype(np.int64)))
+        after = topology(torch.from_numpy(triangles.astype(np.int64)).to(faces.device))
         same = after.manifold and after.balanced and after.euler_number == before.euler_number
         if same and len(triangles) <= target:
             return points, triangles

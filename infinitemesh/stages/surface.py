@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from infinitemesh.errors import InputError
-from infinitemesh.geometry.cleanup import decimate, drop_small_components
+from infinitemesh.geometry.cleanup import decimate, large_components, select_faces
 from infinitemesh.geometry.surface_extraction import CHUNK, extract_surface
 from infinitemesh.geometry.topology import components
 from infinitemesh.stages.base import Stage
@@ -94,7 +94,7 @@ class FlexiCubesSurface(Surface):
 
     @torch.no_grad()
     def forward(self, triplane: Triplane) -> Mesh:
-        """On the planes' device; clean-up and decimation run on the CPU. `metadata["surface"]` says what was done."""
+        """On the planes' device; decimation runs on the CPU. `metadata["surface"]` says what was done."""
         raw = extract_surface(
             TriplaneField(self.decoders, triplane.planes),
             self.resolution,
@@ -103,15 +103,15 @@ class FlexiCubesSurface(Surface):
             chunk=self.chunk,
             device=triplane.planes.device,
         )
-        kept = drop_small_components(
-            raw.vertices, raw.faces, min_fraction=self.min_component_fraction, drop_cavities=self.drop_cavities
-        )
+        pieces = components(raw.vertices, raw.faces)
+        keep = large_components(pieces, min_fraction=self.min_component_fraction, drop_cavities=self.drop_cavities)
+        kept = select_faces(raw.vertices, raw.faces, keep[pieces.of_face].to(raw.faces.device))
         vertices, faces = kept if self.target_faces is None else decimate(*kept, self.target_faces)
         done = {
             "resolution": self.resolution,
             "surface_cubes": raw.num_cubes,
-            "components": len(components(*kept).area),
-            "components_dropped": len(components(raw.vertices, raw.faces).area) - len(components(*kept).area),
+            "components": int(keep.sum()),
+            "components_dropped": int((~keep).sum()),
             "faces_extracted": len(raw.faces),
             "faces": len(faces),
         }

@@ -5,7 +5,8 @@ import trimesh
 from scipy.ndimage import distance_transform_cdt
 
 from infinitemesh.errors import InputError
-from infinitemesh.geometry.uv import _cells_inside, unwrap
+from infinitemesh.geometry.box_charts import cells_inside
+from infinitemesh.geometry.uv import unwrap
 
 METHODS = ["box", "xatlas"]
 
@@ -31,7 +32,7 @@ def ramp(turns=6, per_turn=16):
 
 
 def texels_covered_twice(unwrapped, resolution):
-    _, column, row = _cells_inside(unwrapped.uv[unwrapped.faces].numpy().astype(np.float64) * resolution)
+    _, column, row = cells_inside(unwrapped.uv[unwrapped.faces].double() * resolution)
     return int((np.bincount(row * resolution + column) > 1).sum())
 
 
@@ -71,7 +72,7 @@ def test_charts_keep_their_distance(method):
     graph = trimesh.graph.connected_component_labels(
         trimesh.graph.face_adjacency(unwrapped.faces.numpy()), node_count=len(faces)
     )
-    face, column, row = _cells_inside(unwrapped.uv[unwrapped.faces].numpy().astype(np.float64) * resolution)
+    face, column, row = cells_inside(unwrapped.uv[unwrapped.faces].double() * resolution)
     chart = np.full((resolution, resolution), -1)
     chart[row, column] = graph[face]
     charts = np.unique(graph)
