@@ -103,7 +103,7 @@ class ClipImageEncoder(nn.Module):
     def pixels(self, rgba: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n 3 s s"]:
         """As Wonder3D's training prepares them: bicubic, CLIP's mean and deviation."""
         size = cast(int, self.vision.config.image_size)
-        white = rgba[:, :3] * rgba[:, 3:] + 1 - rgba[:, 3:]
+        white = (rgba[:, :3] * rgba[:, 3:] + 1 - rgba[:, 3:]).float()  # no antialiased bicubic in bf16 on a CPU
         resized = F.interpolate(white, (size, size), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
-        mean, std = (rgba.new_tensor(values).reshape(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
-        return (resized - mean) / std
+        mean, std = (white.new_tensor(values).reshape(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+        return ((resized - mean) / std).to(rgba.dtype)
