@@ -117,7 +117,9 @@ def _render(command: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(command: argparse.ArgumentParser) -> None:
-    command.add_argument("protocol", help="a protocol's name or file; `recipe FILE`; `tables FOLDER ...`")
+    command.add_argument(
+        "protocol", help="a protocol's name or file; `recipe FILE`; `readme [RECIPE ...]`; `tables FOLDER ...`"
+    )
     command.add_argument("more", nargs="*", type=Path, metavar="PATH")
     command.add_argument("--data", type=Path, help="folder of true meshes")
     command.add_argument("-o", "--out", type=Path)
@@ -128,11 +130,13 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument("--frame", choices=("world", "photo"), default="world", help="of finished meshes")
     command.add_argument("--baselines", action="store_true", help="also measure what needs no network")
     command.add_argument("--objects", nargs="+", help="some of the data's objects")
-    command.add_argument("--workers", type=_positive, default=1)
-    command.add_argument("--batch-size", type=_positive, default=1)
+    command.add_argument("--readme", type=Path, default=Path("README.md"), help="whose tables `readme` makes")
+    command.add_argument("--workers", type=_positive, help="processes that measure: 1, or with a GPU up to 4")
+    command.add_argument("--batch-size", type=_positive, help="objects made at once: 1, or with a GPU 8")
+    command.add_argument("--ray", action="store_true", help="share the objects out over the machines of a ray cluster")
     command.add_argument("--cache", type=Path, help="folder for what is measured of the truth")
     command.add_argument("--lpips", type=Path, help="weights file of LPIPS")
-    command.add_argument("--device", default="cpu")
+    command.add_argument("--device", default="cpu", help="auto, cpu, cuda, ... (%(default)s)")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--no-resume", action="store_false", dest="resume")
     command.add_argument("--overwrite", action="store_true", help="an existing file of tables")

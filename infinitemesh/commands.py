@@ -112,8 +112,10 @@ def evaluate(
     out: Path | None,
     settings: Sequence[str],
     baselines: bool,
-    workers: int,
-    batch_size: int,
+    readme: Path,
+    workers: int | None,
+    batch_size: int | None,
+    ray: bool,
     cache: Path | None,
     lpips: Path | None,
     device: str,
@@ -124,20 +126,21 @@ def evaluate(
     objects: Sequence[str] | None,
     **system: Any,
 ) -> str:
-    """Results by a named protocol, of a recipe, or tables of finished folders; returns the report."""
+    """Results by a named protocol or of a recipe, a README's tables, tables of finished folders; returns a report."""
     from infinitemesh.evaluate.command import evaluate_command, tables_command
-    from infinitemesh.evaluate.jobs import RunOptions
+    from infinitemesh.evaluate.jobs import RunOptions, default_batch_size, default_workers
 
     if protocol == "tables":
         return tables_command(more, out=out, overwrite=overwrite)
     if out is None:
         raise InputError("evaluate writes a folder of results: give --out")
+    device = _device(device)
     options = RunOptions(
-        workers=workers,
-        batch_size=batch_size,
+        workers=workers or default_workers(device),
+        batch_size=batch_size or default_batch_size(device),
         cache=cache,
         lpips_weights=lpips,
-        device=_device(device),
+        device=device,
         seed=seed,
         resume=resume,
     )
@@ -149,6 +152,12 @@ def evaluate(
                 raise InputError(f"`evaluate recipe` takes one file, got {len(more)}")
             run_recipe(more[0], data, out, pipeline=pipeline, options=options, on_progress=on_progress)
             return (out / "table.md").read_text(encoding="utf-8")
+        if protocol == "readme":
+            from infinitemesh.evaluate.readme import readme_command
+
+            return readme_command(
+                more, data=data, out=out, readme=readme, pipeline=pipeline, options=options, on_progress=on_progress
+            )
         if more:
             raise InputError(f"unexpected {more[0]}: data come with --data, finished meshes with --meshes")
         return evaluate_command(
@@ -158,6 +167,7 @@ def evaluate(
             pipeline=pipeline,
             settings=settings,
             with_baselines=baselines,
+            on_ray=ray,
             objects=objects,
             options=options,
             on_progress=on_progress,

@@ -1,9 +1,10 @@
-"""`infinitemesh evaluate`: one protocol on one system, a recipe of many, or tables from finished folders.
+"""`infinitemesh evaluate`: a protocol on one system, a recipe of many, a README's tables, tables of finished folders.
 
 infinitemesh evaluate crm30 --data objects --meshes other_system/ --out results/other
 infinitemesh evaluate crm30 --data objects --pipeline small --set view_interpolation=NoInterpolation --out results/a
 infinitemesh evaluate ivi --data objects --pipeline small --baselines --out results/ivi
 infinitemesh evaluate recipe configs/evaluate/interpolation.yaml --data objects --out results/ablation
+infinitemesh evaluate readme --data objects --out results --readme README.md
 infinitemesh evaluate tables results/a results/other --out results/tables.md
 """
 
@@ -14,6 +15,7 @@ from infinitemesh.errors import InputError
 from infinitemesh.evaluate.jobs import RunOptions
 from infinitemesh.evaluate.overrides import parse_overrides
 from infinitemesh.evaluate.protocol import Protocol, load_protocol
+from infinitemesh.evaluate.ray_runner import run_protocol_on_ray
 from infinitemesh.evaluate.results import read_result
 from infinitemesh.evaluate.runner import run_protocol
 from infinitemesh.evaluate.systems import FinishedMeshes, Frame, PipelineSystem, System, ViewSystem
@@ -34,6 +36,7 @@ def evaluate_command(
     name: str | None = None,
     frame: Frame = "world",
     with_baselines: bool = False,
+    on_ray: bool = False,
     objects: Sequence[str] | None = None,
     options: RunOptions = RunOptions(),
     on_progress: OnProgress = silent,
@@ -50,6 +53,7 @@ def evaluate_command(
         name: of the system, in tables.
         frame: of finished meshes: `world` (as the truth) or `photo` (the photograph is their front).
         with_baselines: also measures what the protocol's views must beat without a network.
+        on_ray: share the objects out over the machines of a ray cluster, a GPU a task where the device is one.
         objects: some of the data's objects, by name.
         options: workers, cache, LPIPS, device.
         on_progress: called with ("evaluate", done, total).
@@ -66,18 +70,15 @@ def evaluate_command(
         systems += baselines(found.name)
     if not systems:
         raise InputError("nothing to measure: give a pipeline, a folder of meshes, or ask for the baselines")
-    results = [
-        run_protocol(
-            found,
-            system,
-            data,
-            out if len(systems) == 1 else out / folder_name(system.name),
-            objects=objects,
-            options=options,
-            on_progress=on_progress,
-        )
-        for system in systems
-    ]
+    results = []
+    for system in systems:
+        folder = out if len(systems) == 1 else out / folder_name(system.name)
+        if on_ray:
+            results.append(run_protocol_on_ray(found, system, data, folder, objects=objects, options=options))
+        else:
+            results.append(
+                run_protocol(found, system, data, folder, objects=objects, options=options, on_progress=on_progress)
+            )
     report = markdown_report(results)
     if len(systems) > 1:
         write_text(out / "table.md", report, overwrite=True)

@@ -1,6 +1,7 @@
 """The work on some objects of one evaluation: make, measure, keep the record. Runs here, in a worker, or elsewhere."""
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 class RunOptions:
     """How a protocol is run. Only `lpips` and `seed` change what is measured, and a result names both.
 
+    Another batch size or device changes the last digits of networks, and with them those of their results.
     A weights file is one of LPIPS-squeeze, so `lpips_weights` alone asks for it.
     """
 
@@ -44,6 +46,15 @@ class RunOptions:
             raise InputError(f"workers and batch size start at 1, got {self.workers} and {self.batch_size}")
         if self.lpips is None and self.lpips_weights is not None:
             object.__setattr__(self, "lpips", "squeeze")
+
+
+def default_workers(device: str) -> int:
+    """With a GPU the main process makes the next objects while others measure; on a CPU the user says how many."""
+    return min(4, os.cpu_count() or 1) if device.startswith("cuda") else 1
+
+
+def default_batch_size(device: str) -> int:
+    return 8 if device.startswith("cuda") else 1
 
 
 @dataclass(frozen=True)
@@ -156,9 +167,11 @@ class Job:
             log.exception("%s", case.name)
             return _scores_of_nothing(case, lpips), Failure.of(error)
 
-    def _stored(self, case: Case, result: Mesh | ViewSet, made: Made) -> Made:
+    def _stored(self, case: Case, result: Mesh | ViewSet | InfiniteMeshError, made: Made) -> Made:
         """The result as a file, which is what is measured: what cannot be written is no result."""
         folder = self.out / "made"
+        if isinstance(result, InfiniteMeshError):
+            return Made(failure=Failure.of(result))
         try:
             if isinstance(result, ViewSet):
                 made = replace(made, path=save_views(result, folder / f"{case.name}.npz"))
@@ -182,11 +195,11 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _results(system: Measurable, cases: Sequence[Case]) -> Sequence[Mesh | ViewSet]:
+def _results(system: Measurable, cases: Sequence[Case]) -> Sequence[Mesh | ViewSet | InfiniteMeshError]:
     if isinstance(system, System):
         return system.meshes_of(cases)
     assert isinstance(system, ViewSystem)
-    return [system.views_of(case) for case in cases]
+    return system.views_of_all(cases)
 
 
 def _found(system: FinishedMeshes, case: Case) -> Made:

@@ -189,7 +189,7 @@ def _exact_convolutions(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    convolution = torch.backends.cudnn.conv
+    convolution = torch.backends.cudnn.conv  # pyright: ignore[reportAttributeAccessIssue]
     allowed = convolution.fp32_precision
     convolution.fp32_precision = "ieee"
     try:

@@ -24,10 +24,15 @@ def run_protocol_on_ray(
     *,
     objects: Sequence[str] | None = None,
     options: RunOptions = RunOptions(),
-    gpus_per_task: float = 0.0,
+    gpus_per_task: float | None = None,
 ) -> Result:
-    """As `runner.run_protocol`; `options.batch_size` objects are one task. The system is sent to every machine."""
+    """As `runner.run_protocol`; `options.batch_size` objects are one task. The system is sent to every machine.
+
+    A task asks for one GPU where the options' device is one, unless `gpus_per_task` says otherwise.
+    """
     ray = _ray()
+    if gpus_per_task is None:
+        gpus_per_task = 1.0 if options.device.startswith("cuda") else 0.0
     protocol = protocol if isinstance(protocol, Protocol) else load_protocol(protocol)
     check_kind(protocol, system)
     out = prepare(out).resolve()

@@ -2,24 +2,26 @@
 
     infinitemesh evaluate recipe configs/evaluate/interpolation.yaml --data objects --out results/interpolation
 
-`readme_tables` writes the tables of finished recipes between markers of a Markdown file, with the command of each row.
+`evaluate.readme` puts them into a Markdown file.
 """
 
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from infinitemesh.errors import InputError
 from infinitemesh.evaluate.command import folder_name, make_system
 from infinitemesh.evaluate.jobs import RunOptions
-from infinitemesh.evaluate.protocol import load_protocol
-from infinitemesh.evaluate.results import Result, describe_failures, read_result
-from infinitemesh.evaluate.runner import run_protocol
+from infinitemesh.evaluate.protocol import Protocol, load_protocol
+from infinitemesh.evaluate.results import Result, describe_failures
+from infinitemesh.evaluate.runner import run_protocol, workers
 from infinitemesh.evaluate.strict import build, read_yaml
+from infinitemesh.evaluate.systems import System, ViewSystem
 from infinitemesh.evaluate.tables import describe_protocol, markdown_table
 from infinitemesh.evaluate.view_systems import baselines
 from infinitemesh.files import write_text
+from infinitemesh.hub import bundled_names
 from infinitemesh.stages.base import OnProgress, silent
 
 
@@ -27,7 +29,8 @@ from infinitemesh.stages.base import OnProgress, silent
 class RecipeRow:
     """One system: a pipeline with settings (`stage.setting: value`, as --set takes them) or a folder of meshes.
 
-    `protocols` replaces the recipe's: a row of true views needs another protocol than one of a photograph.
+    `protocols` replaces the recipe's: a row of true views needs another protocol than one of a photograph. `needs` says
+    how to get a pipeline or meshes that do not come with the package, and is told where they are missing.
     """
 
     name: str
@@ -35,6 +38,7 @@ class RecipeRow:
     meshes: str | None = None
     settings: tuple[str, ...] = ()
     protocols: tuple[str, ...] | None = None
+    needs: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,39 +74,56 @@ def run_recipe(
 ) -> list[Result]:
     """Measures every row under every protocol into out/PROTOCOL/ROW; `pipeline` replaces the recipe's.
 
-    Rows that are finished are read, not made again. Writes out/table.md.
+    Rows that are finished are read, not made again. What is measured of the truth is kept in out/cache unless the
+    options name another place. Writes out/table.md. Raises InputError before any work where a row's files are missing.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    results = []
-    for row, protocol_name in planned(recipe):
-        protocol = load_protocol(protocol_name)
-        source = None if row.meshes is not None else row.pipeline or pipeline or recipe.pipeline
+    recipe = recipe if pipeline is None else replace(recipe, pipeline=pipeline)
+    check_needs(recipe)
+    if options.cache is None:
+        options = replace(options, cache=out / "cache")
+    with workers(options) as pool:
+        results = [
+            run_protocol(
+                protocol,
+                system,
+                data,
+                folder,
+                objects=recipe.objects,
+                options=options,
+                on_progress=on_progress,
+                pool=pool,
+            )
+            for protocol, system, folder in _systems(recipe, out, options)
+        ]
+    write_text(out / "table.md", recipe_table(recipe, results, options=options), overwrite=True)
+    return results
+
+
+def check_needs(recipe: Recipe) -> None:
+    """Raises InputError where a folder that a row names is not there, with the row's words on how to get it."""
+    for row in recipe.rows:
+        place = row.meshes or row.pipeline
+        if place is None or place in bundled_names() or Path(place).is_dir() or (row.needs is None and not row.meshes):
+            continue  # a hub id is looked for when it is opened
+        how = f" {row.needs}" if row.needs else ""
+        raise InputError(f"recipe {recipe.name}, row {row.name}: there is no folder {place}.{how}")
+
+
+def _systems(recipe: Recipe, out: Path, options: RunOptions) -> Iterator[tuple[Protocol, System | ViewSystem, Path]]:
+    """One after the other, so that one pipeline at a time is in memory."""
+    for row, name in planned(recipe):
+        protocol = load_protocol(name)
+        source = None if row.meshes is not None else row.pipeline or recipe.pipeline
         meshes = None if row.meshes is None else Path(row.meshes)
         system = make_system(
             protocol, pipeline=source, meshes=meshes, settings=row.settings, name=row.name, options=options
         )
-        folder = result_folder(out, protocol_name, row.name)
-        results.append(
-            run_protocol(
-                protocol, system, data, folder, objects=recipe.objects, options=options, on_progress=on_progress
-            )
-        )
-    for protocol_name in recipe.protocols if recipe.baselines else ():
-        for system in baselines(protocol_name):
-            folder = result_folder(out, protocol_name, system.name)
-            results.append(
-                run_protocol(
-                    protocol_name,
-                    system,
-                    data,
-                    folder,
-                    objects=recipe.objects,
-                    options=options,
-                    on_progress=on_progress,
-                )
-            )
-    write_text(out / "table.md", recipe_table(recipe, results), overwrite=True)
-    return results
+        yield protocol, system, result_folder(out, name, row.name)
+    for name in recipe.protocols if recipe.baselines else ():
+        protocol = load_protocol(name)
+        for system in baselines(protocol.name):
+            yield protocol, system, result_folder(out, name, system.name)
 
 
 def planned(recipe: Recipe) -> list[tuple[RecipeRow, str]]:
@@ -114,46 +135,41 @@ def result_folder(out: Path, protocol: str, row: str) -> Path:
     return out / Path(protocol).stem / folder_name(row)
 
 
-def recipe_table(recipe: Recipe, results: Sequence[Result], *, intervals: bool = False) -> str:
+def recipe_table(
+    recipe: Recipe, results: Sequence[Result], *, intervals: bool = False, options: RunOptions = RunOptions()
+) -> str:
     """The recipe's words and one table a protocol, with every row's command below."""
     parts = [f"### {recipe.name}\n", recipe.about + "\n"]
     for label in dict.fromkeys(result.protocol.label for result in results):
         group = [result for result in results if result.protocol.label == label]
         parts += [markdown_table(group, intervals=intervals), describe_protocol(group[0]) + "\n"]
-        parts += [f"- {result.system}: {line}" for result in group for line in describe_failures(result)]
-    parts += ["Each row alone:\n", "```sh", *(row_command(recipe, row, p) for row, p in planned(recipe)), "```", ""]
+        failures = [f"- {result.system}: {line}" for result in group for line in describe_failures(result)]
+        parts += [*failures, ""] if failures else []
+    parts += ["Each row alone:\n", "```sh", *row_commands(recipe, options), "```", ""]
     return "\n".join(parts)
 
 
-def row_command(recipe: Recipe, row: RecipeRow, protocol: str) -> str:
-    """The command that measures one row by itself."""
+def row_commands(recipe: Recipe, options: RunOptions = RunOptions()) -> list[str]:
+    """For every row and protocol the command that measures it by itself; at last those of what needs no network."""
+    lines = [row_command(recipe, row, protocol, options) for row, protocol in planned(recipe)]
+    for protocol in recipe.protocols if recipe.baselines else ():
+        out = Path("results") / recipe.name / Path(protocol).stem
+        words = ["infinitemesh", "evaluate", protocol, "--data", "DATA", "--baselines"]
+        lines.append(shlex.join([*words, *_option_words(recipe, options), "--out", str(out)]))
+    return lines
+
+
+def row_command(recipe: Recipe, row: RecipeRow, protocol: str, options: RunOptions = RunOptions()) -> str:
     words = ["infinitemesh", "evaluate", protocol, "--data", "DATA"]
     words += ["--meshes", row.meshes] if row.meshes is not None else ["--pipeline", row.pipeline or recipe.pipeline]
     for setting in row.settings:
         words += ["--set", setting]
+    words += ["--name", row.name, *_option_words(recipe, options)]
     return shlex.join([*words, "--out", str(result_folder(Path("results") / recipe.name, protocol, row.name))])
 
 
-def readme_tables(readme: Path, recipes: Sequence[Path], results: Path) -> str:
-    """Puts the tables of finished recipes (results/RECIPE/...) into `readme` and returns its new text.
-
-    A recipe's table goes between `<!-- table NAME -->` and `<!-- end table NAME -->`; both must be there.
-    """
-    text = readme.read_text(encoding="utf-8")
-    for path in recipes:
-        recipe = load_recipe(path)
-        begin, end = f"<!-- table {recipe.name} -->", f"<!-- end table {recipe.name} -->"
-        if begin not in text or end not in text.split(begin, 1)[1]:
-            raise InputError(f"{readme} has no place for the table: add the lines {begin} and {end}")
-        folders = [result_folder(results / recipe.name, protocol, row.name) for row, protocol in planned(recipe)]
-        if recipe.baselines:
-            folders += [
-                result_folder(results / recipe.name, p, system.name)
-                for p in recipe.protocols
-                for system in baselines(p)
-            ]
-        table = recipe_table(recipe, [read_result(folder) for folder in folders])
-        before, rest = text.split(begin, 1)
-        text = f"{before}{begin}\n{table}{end}{rest.split(end, 1)[1]}"
-    write_text(readme, text, overwrite=True)
-    return text
+def _option_words(recipe: Recipe, options: RunOptions) -> list[str]:
+    """What changes numbers besides the row."""
+    words = ["--lpips", options.lpips_weights.name] if options.lpips_weights is not None else []
+    words += ["--seed", str(options.seed)] if options.seed else []
+    return [*words, "--objects", *recipe.objects] if recipe.objects else words

@@ -11,7 +11,8 @@ Measuring is single-threaded, and so are systems that may be copied into workers
 
 import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -38,18 +39,20 @@ def run_protocol(
     objects: Sequence[str] | None = None,
     options: RunOptions = RunOptions(),
     on_progress: OnProgress = silent,
+    pool: Executor | None = None,
 ) -> Result:
     """Measures `system` on the objects of the folder `data` and writes the folder `out`.
 
     `objects` asks for some of them by name, and the result says so. Raises InputError for a protocol, folder or name
-    that does not exist; an object that goes wrong is a failure in the result, never an error here.
+    that does not exist; an object that goes wrong is a failure in the result, never an error here. `pool`: of
+    `workers(options)`, where several protocols are run after one another.
     """
     protocol = protocol if isinstance(protocol, Protocol) else load_protocol(protocol)
     check_kind(protocol, system)
     out = prepare(out)
     cases = find_cases(protocol, data, out, objects, options)
     done: dict[str, Record] = {}
-    for record in run_cases(Job(system, out, options), cases):
+    for record in run_cases(Job(system, out, options), cases, pool):
         done[record.object] = record
         on_progress("evaluate", len(done), len(cases))
     result = Result.of(protocol, system.name, [done[case.name] for case in cases], options)
@@ -62,6 +65,7 @@ def check_kind(protocol: Protocol, system: Measurable) -> None:
     if (protocol.views is not None) != makes_views:
         needed, given = ("views", "meshes") if protocol.views is not None else ("meshes", "views")
         raise InputError(f"{protocol.label} measures {needed}, but {system.name} makes {given}")
+    system.check(protocol)
 
 
 def prepare(out: str | Path) -> Path:
@@ -83,7 +87,7 @@ def find_cases(
     return [Case(item, protocol, cache, options.device, options.seed) for item in truth]
 
 
-def run_cases(job: Job, cases: Sequence[Case]) -> Iterator[Record]:
+def run_cases(job: Job, cases: Sequence[Case], pool: Executor | None = None) -> Iterator[Record]:
     """Records as they are finished; stored ones, where nothing changed, come first."""
     assert job.system is not None
     tasks = []
@@ -100,18 +104,29 @@ def run_cases(job: Job, cases: Sequence[Case]) -> Iterator[Record]:
         for group in groups:
             yield from job.make_and_measure(group)
         return
-    with ProcessPoolExecutor(min(job.options.workers, len(tasks)), mp_context=get_context("spawn")) as pool:
+    with workers(job.options, most=len(tasks)) if pool is None else nullcontext(pool) as pool:
+        assert pool is not None
+        futures: list[Future[list[Record]]] = []
         if job.system.parallel:
             futures = [pool.submit(job.make_and_measure, [_light(task) for task in group]) for group in groups]
         else:
             measuring = replace(job, system=None)  # the system stays here, the workers measure
-            futures = [
-                pool.submit(measuring.measure, [_light(task)], [made])
-                for group in groups
-                for task, made in zip(group, job.make(group), strict=True)
-            ]
+            for group in groups:  # and while it makes the next objects they measure these
+                for task, made in zip(group, job.make(group), strict=True):
+                    futures.append(pool.submit(measuring.measure, [_light(task)], [made]))
         for future in as_completed(futures):
             yield from future.result()
+
+
+@contextmanager
+def workers(options: RunOptions, *, most: int | None = None) -> Iterator[Executor | None]:
+    """Processes that start when the first work comes; None where one worker, this process, is asked for."""
+    if options.workers == 1:
+        yield None
+        return
+    count = min(options.workers, most or options.workers)
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+        yield pool
 
 
 def _light(task: Task) -> Task:

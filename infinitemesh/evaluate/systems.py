@@ -8,12 +8,13 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from infinitemesh.errors import InputError
+from infinitemesh.errors import CheckpointError, InfiniteMeshError, InputError
 from infinitemesh.evaluate.overrides import apply_overrides
+from infinitemesh.evaluate.protocol import Protocol
 from infinitemesh.evaluate.truth import SUFFIXES, Case, sha256_of
 from infinitemesh.types import Mesh, ViewSet
 
@@ -42,6 +43,9 @@ class Measurable:
         """What the result depends on, besides the case: a stored result is used again while this stays the same."""
         return self.name
 
+    def check(self, protocol: Protocol) -> None:
+        """Raises an InfiniteMeshError, before any work, where the system cannot take part in the protocol at all."""
+
 
 class System(Measurable, ABC):
     """What makes meshes. A subclass makes the mesh of one case (`mesh_of`).
@@ -56,8 +60,11 @@ class System(Measurable, ABC):
     def mesh_of(self, case: Case) -> Mesh:
         """The result for `case.photo()` or `case.given_views()`; any InfiniteMeshError counts as a failure."""
 
-    def meshes_of(self, cases: Sequence[Case]) -> list[Mesh]:
-        """Several at once, for systems that are faster so; when it fails, each case is tried alone."""
+    def meshes_of(self, cases: Sequence[Case]) -> Sequence[Mesh | InfiniteMeshError]:
+        """Several at once, for systems that are faster so, with an error in the place of one that failed.
+
+        When it raises, each case is tried alone.
+        """
         return [self.mesh_of(case) for case in cases]
 
 
@@ -70,6 +77,10 @@ class ViewSystem(Measurable, ABC):
 
         Orthographic, in the photograph's world; with a photograph, the framed front view itself must be among them.
         """
+
+    def views_of_all(self, cases: Sequence[Case]) -> Sequence[ViewSet | InfiniteMeshError]:
+        """Several at once, as `System.meshes_of`."""
+        return [self.views_of(case) for case in cases]
 
     def mesh_from(self, views: ViewSet) -> Mesh | None:
         """The system's own reconstruction of its views, for the consistency score; None: there is none."""
@@ -148,26 +159,58 @@ class PipelineSystem(System):
 
     @cached_property
     def pipeline(self) -> "InfiniteMeshPipeline":
-        from infinitemesh.pipeline import InfiniteMeshPipeline
+        return apply_overrides(_opened(self.source, self.device), self.overrides)
 
-        built = InfiniteMeshPipeline.from_pretrained(self.source, device=self.device)
-        return apply_overrides(built, self.overrides)
+    def check(self, protocol: Protocol) -> None:
+        if protocol.photo is not None and protocol.given is None:
+            check_stages(
+                self.pipeline,
+                ("foreground", "main_views", "view_interpolation"),
+                f"{protocol.label} gives a photograph",
+            )
 
     def mesh_of(self, case: Case) -> Mesh:
-        return self.meshes_of([case])[0]
+        made = self.meshes_of([case])[0]
+        if isinstance(made, InfiniteMeshError):
+            raise made
+        return made
 
-    def meshes_of(self, cases: Sequence[Case]) -> list[Mesh]:
+    def meshes_of(self, cases: Sequence[Case]) -> list[Mesh | InfiniteMeshError]:
         if cases[0].protocol.given is not None and cases[0].protocol.photo is None:
-            return [self.pipeline.views_to_mesh(case.given_views(), seed=self.seed) for case in cases]
-        return [trace.mesh for trace in self.pipeline.trace_batch([case.photo() for case in cases], self.seed)]
+            return [self._mesh_of_views(case) for case in cases]
+        made = self.pipeline.try_batch([case.photo() for case in cases], self.seed)
+        return [one if isinstance(one, InfiniteMeshError) else one.mesh for one in made]
+
+    def _mesh_of_views(self, case: Case) -> Mesh | InfiniteMeshError:
+        try:
+            return self.pipeline.views_to_mesh(case.given_views(), seed=self.seed)
+        except InfiniteMeshError as error:
+            return error
 
     def fingerprint(self, case: Case) -> str:
-        values = [self.pipeline.weights, self.pipeline.provenance()["version"], self.overrides, self.seed]
-        return hashlib.sha256(json.dumps(values, default=str, sort_keys=True).encode()).hexdigest()
+        """Of weights and of all settings in force: a setting that is the default's changes nothing."""
+        made_with = self.pipeline.provenance()
+        return hashlib.sha256(json.dumps([made_with, self.seed], default=str, sort_keys=True).encode()).hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
         """Workers load the pipeline themselves."""
         return {key: value for key, value in self.__dict__.items() if key != "pipeline"}
+
+
+def check_stages(pipeline: "InfiniteMeshPipeline", stages: Sequence[str], why: str) -> None:
+    """Raises CheckpointError where the pipeline lacks one of them."""
+    for stage in stages:
+        if getattr(pipeline, stage) is None:
+            reason = pipeline.absent.get(stage, "built without it")
+            raise CheckpointError(f"{why}, and the pipeline {pipeline.name} has no {stage}: {reason}")
+
+
+@lru_cache(maxsize=1)
+def _opened(source: str, device: str) -> "InfiniteMeshPipeline":
+    """The last one stays open: rows of a recipe, and the tasks of a worker, share its networks."""
+    from infinitemesh.pipeline import InfiniteMeshPipeline
+
+    return InfiniteMeshPipeline.from_pretrained(source, device=device)
 
 
 def in_world(mesh: Mesh, case: Case, frame: Frame) -> Mesh:

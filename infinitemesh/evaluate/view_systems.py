@@ -4,16 +4,18 @@ mainviews, orbit12   a photograph is given        `PipelineViews`, `MainViewsAlo
 ivi                  the true main views          `InterpolationAlone(stage)`
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
-from infinitemesh.errors import CheckpointError
-from infinitemesh.evaluate.systems import PipelineSystem, ViewSystem
+from infinitemesh.errors import InfiniteMeshError
+from infinitemesh.evaluate.protocol import Protocol
+from infinitemesh.evaluate.systems import PipelineSystem, ViewSystem, check_stages
 from infinitemesh.evaluate.truth import Case
+from infinitemesh.running import each
+from infinitemesh.stages.base import silent
 from infinitemesh.stages.main_views import MainViews, MirrorMainViews
 from infinitemesh.stages.view_interpolation import NearestView, ViewInterpolation, WarpInterpolation
 from infinitemesh.stages.view_sets import join_views
@@ -79,24 +81,40 @@ class PipelineViews(ViewSystem):
     def pipeline(self) -> "InfiniteMeshPipeline":
         return self.whole.pipeline
 
-    @torch.no_grad()
-    def views_of(self, case: Case) -> ViewSet:
-        """The front half alone, so that the cost is that of the views; only main views where no others count."""
-        rule = case.protocol.views
-        if case.protocol.given is not None:
-            main = case.given_views().to(self.device)
-        else:
-            front = self._stage("foreground")(case.photo()).to(self.device)
-            main = self._stage("main_views")(front, seed=self.seed)
-            if rule is not None and set(rule.azimuths_deg) <= set(MAIN_AZIMUTHS_DEG):
-                return main.to("cpu")
-        return self._stage("view_interpolation")(main, seed=self.seed).to("cpu")
+    def check(self, protocol: Protocol) -> None:
+        if protocol.given is not None:
+            check_stages(self.pipeline, ("view_interpolation",), f"{protocol.label} gives the main views")
+            return
+        stages = (
+            ("foreground", "main_views") if only_main(protocol) else ("foreground", "main_views", "view_interpolation")
+        )
+        check_stages(self.pipeline, stages, f"{protocol.label} gives a photograph")
 
-    def _stage(self, name: str) -> nn.Module:
-        stage = dict(self.pipeline.named_children()).get(name)
-        if stage is None:
-            raise CheckpointError(f"{self.name} has no {name}: {self.pipeline.absent.get(name, 'built without it')}")
-        return stage
+    def views_of(self, case: Case) -> ViewSet:
+        made = self.views_of_all([case])[0]
+        if isinstance(made, InfiniteMeshError):
+            raise made
+        return made
+
+    @torch.no_grad()
+    def views_of_all(self, cases: Sequence[Case]) -> list[ViewSet | InfiniteMeshError]:
+        """The front half alone, so that the cost is that of the views; only main views where no others count."""
+        pipeline, protocol = self.pipeline, cases[0].protocol
+        seeds = [self.seed] * len(cases)
+        if protocol.given is not None:
+            assert pipeline.view_interpolation is not None
+            main = [case.given_views().to(self.device) for case in cases]
+            return [views.to("cpu") for views in pipeline.view_interpolation.batch(main, seeds=seeds)]
+        assert pipeline.foreground is not None
+        assert pipeline.main_views is not None
+        fronts = each("foreground", pipeline.foreground, [(case.photo(),) for case in cases], silent)
+        usable = [front.to(self.device) for front in fronts if isinstance(front, ViewSet)]
+        made = pipeline.main_views.batch(usable, seeds=seeds[: len(usable)]) if usable else []
+        if not only_main(protocol) and usable:
+            assert pipeline.view_interpolation is not None
+            made = pipeline.view_interpolation.batch(made, seeds=seeds[: len(usable)])
+        rest = iter(made)
+        return [next(rest).to("cpu") if isinstance(front, ViewSet) else front for front in fronts]
 
     def mesh_from(self, views: ViewSet) -> Mesh | None:
         return self.pipeline.views_to_mesh(views, seed=self.seed)
@@ -106,6 +124,11 @@ class PipelineViews(ViewSystem):
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "pipeline"}
+
+
+def only_main(protocol: Protocol) -> bool:
+    """Whether no view between the main views is compared."""
+    return protocol.views is not None and set(protocol.views.azimuths_deg) <= set(MAIN_AZIMUTHS_DEG)
 
 
 def baselines(protocol: str) -> list[ViewSystem]:

@@ -1,14 +1,14 @@
-"""Settings by dotted paths, the command, recipes and the tables of a README, on the tiny pipeline."""
+"""Settings by dotted paths and the command, on the tiny pipeline."""
 
 import pytest
 from tiny import tiny_pipeline
 
-from infinitemesh.errors import InputError
+from infinitemesh.errors import CheckpointError, InputError
 from infinitemesh.evaluate.command import evaluate_command, folder_name, make_system, tables_command
 from infinitemesh.evaluate.jobs import RunOptions
 from infinitemesh.evaluate.overrides import apply_overrides, parse_overrides
 from infinitemesh.evaluate.protocol import load_protocol
-from infinitemesh.evaluate.recipes import Recipe, RecipeRow, readme_tables, run_recipe
+from infinitemesh.evaluate.runner import run_protocol
 from infinitemesh.evaluate.synthetic import write_synthetic
 from infinitemesh.evaluate.truth import Case, list_truth
 from infinitemesh.stages.view_interpolation import NoInterpolation
@@ -104,6 +104,42 @@ def test_other_settings_are_other_results(saved, data, protocols, tmp_path):
     assert first == again != second
 
 
+def test_a_setting_that_names_the_default_is_the_same_result(saved, data, protocols):
+    protocol = load_protocol(protocols / "chain.yaml")
+    case = Case(list_truth(data, ["egg"])[0], protocol)
+    default, named = (
+        make_system(protocol, pipeline=str(saved), settings=settings).fingerprint(case)
+        for settings in ((), ("num_between=2", "trajectory=flat", "levels=1"))
+    )
+    assert default == named
+
+
+def test_a_pipeline_that_cannot_take_part_says_so_before_any_work(tmp_path, data, protocols):
+    pipeline = tiny_pipeline().with_stages(main_views=None)
+    half = pipeline.save_pretrained(tmp_path / "half", dtype=None)
+    for name in ("chain", "front"):
+        with pytest.raises(CheckpointError, match=r"gives a photograph, .* has no main_views"):
+            evaluate_command(str(protocols / f"{name}.yaml"), data=data, pipeline=str(half), out=tmp_path / name)
+
+
+def test_views_and_meshes_of_a_batch_are_those_of_each_alone(tmp_path, saved, data, protocols):
+    for name in ("chain", "front"):
+        results = [
+            run_protocol(
+                protocols / f"{name}.yaml",
+                make_system(load_protocol(protocols / f"{name}.yaml"), pipeline=str(saved)),
+                data,
+                tmp_path / f"{name}-{size}",
+                objects=["sphere", "egg"],
+                options=RunOptions(batch_size=size, cache=tmp_path / "cache"),
+            )
+            for size in (1, 2)
+        ]
+        for alone, together in zip(results[0].records, results[1].records, strict=True):
+            assert alone.ok
+            assert alone.metrics == pytest.approx(together.metrics, abs=0.05)
+
+
 def test_one_system_at_a_time_is_asked_for(tmp_path, data):
     with pytest.raises(InputError, match="nothing to measure"):
         evaluate_command("crm30", data=data, out=tmp_path)
@@ -113,47 +149,7 @@ def test_one_system_at_a_time_is_asked_for(tmp_path, data):
         evaluate_command("crm30", data=data, out=tmp_path, meshes=data, settings=["steps=3"])
 
 
-def test_a_recipe_fills_a_readme(tmp_path, saved, data, protocols):
-    chain = str(protocols / "chain.yaml")
-    recipe = Recipe(
-        name="small",
-        about="Two rows.",
-        protocols=(chain,),
-        rows=(
-            RecipeRow(name="without", pipeline=str(saved), settings=("view_interpolation=NoInterpolation",)),
-            RecipeRow(name="with", pipeline=str(saved), settings=("num_between=1",)),
-        ),
-        objects=("sphere", "egg"),
-    )
-    results = run_recipe(recipe, data, tmp_path / "results" / "small", options=RunOptions(cache=tmp_path / "cache"))
-    assert [result.system for result in results] == ["without", "with"]
-    path = tmp_path / "small.yaml"
-    rows = "".join(
-        f"  - {{name: {row.name}, pipeline: {row.pipeline}, settings: {list(row.settings)}}}\n" for row in recipe.rows
-    )
-    path.write_text(
-        f"name: small\nabout: Two rows.\nprotocols: [{chain}]\nobjects: [sphere, egg]\nrows:\n{rows}", encoding="utf-8"
-    )
-    readme = tmp_path / "README.md"
-    readme.write_text("# Ours\n\n<!-- table small -->\nold\n<!-- end table small -->\n\nThe end\n")
-    text = readme_tables(readme, [path], tmp_path / "results")
-    assert "old" not in text
-    assert text.startswith("# Ours\n")
-    assert text.endswith("<!-- end table small -->\n\nThe end\n")
-    assert text.index("| without |") < text.index("| with |")
-    assert "--set view_interpolation=NoInterpolation" in text
-    assert readme_tables(readme, [path], tmp_path / "results") == text
-    with pytest.raises(InputError, match="no place for the table"):
-        (tmp_path / "OTHER.md").write_text("nothing")
-        readme_tables(tmp_path / "OTHER.md", [path], tmp_path / "results")
-
-
 def test_folder_names_are_plain():
     assert folder_name("+15/-15") == "+15-15"
     assert folder_name("../n = 1, levels 2") == "n-1-levels-2"
     assert folder_name("..") == folder_name("///") == "system"
-
-
-def test_recipe_rows_need_names_of_their_own():
-    with pytest.raises(InputError, match="name of its own"):
-        Recipe(name="x", about="x", protocols=("crm30",), rows=(RecipeRow(name="a b"), RecipeRow(name="a-b")))

@@ -241,6 +241,28 @@ def test_a_whole_system_is_turned_back_from_where_the_photograph_was_taken(tmp_p
             assert record.metrics["iou"] > 0.99
 
 
+class _Batches(System):
+    """Makes all at once, with an error in the place of one."""
+
+    name = "batches"
+    calls = 0
+
+    def mesh_of(self, case: Case) -> Mesh:
+        raise AssertionError("a batch with a failure is not made again, one by one")
+
+    def meshes_of(self, cases):
+        type(self).calls += 1
+        return [GenerationError("no surface") if case.name == "egg" else case.mesh for case in cases]
+
+
+def test_one_failure_of_a_batch_costs_the_others_nothing(tmp_path, cache):
+    options = RunOptions(cache=cache, batch_size=3)
+    result = run_protocol("synthetic", _Batches(), None, tmp_path, objects=["box", "egg", "torus"], options=options)
+    assert result.failures == {"generation": ["egg"]}
+    assert [record.metrics["iou"] for record in result.records] == [1, 0, 1]
+    assert _Batches.calls == 1
+
+
 class _Nothing(System):
     name = "nothing"
 
@@ -273,6 +295,21 @@ def test_ray_is_asked_for_by_its_extra(tmp_path, meshes):
     if find_spec("ray") is None:
         with pytest.raises(MissingBackend, match=r"infinitemesh\[batch\]"):
             run_protocol_on_ray("synthetic", FinishedMeshes(meshes), None, tmp_path)
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="ray is an extra")
+def test_a_ray_cluster_gives_the_same_numbers(tmp_path, meshes, reference):
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=2, include_dashboard=False)
+    try:
+        shared = run_protocol_on_ray("synthetic", FinishedMeshes(meshes), None, tmp_path)
+        stored = {path: path.stat().st_mtime_ns for path in (tmp_path / "objects").glob("*.json")}
+        again = run_protocol_on_ray("synthetic", FinishedMeshes(meshes), None, tmp_path)
+    finally:
+        ray.shutdown()
+    assert numbers(shared) == numbers(again) == numbers(reference)
+    assert read_result(tmp_path) == again
+    assert {path: path.stat().st_mtime_ns for path in stored} == stored
 
 
 def test_wrong_requests_are_errors_before_any_work(tmp_path, truth, meshes):
