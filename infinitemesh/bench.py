@@ -3,11 +3,12 @@
 infinitemesh bench                                   from a drawn ball
 infinitemesh bench examples/views/robot              from a folder of views: the back half alone
 infinitemesh bench --model FOLDER                    a pipeline without its front half: from 12 rendered views
+infinitemesh bench --all --device cuda               from views, from a photograph, and batches of 16
 """
 
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,11 +17,23 @@ from time import perf_counter, process_time
 import torch
 
 from infinitemesh.data.procedural import named_object
-from infinitemesh.errors import InputError
+from infinitemesh.errors import InfiniteMeshError
 from infinitemesh.pipeline import FRONT_HALF, STAGES, InfiniteMeshPipeline
-from infinitemesh.trace import Trace
-from infinitemesh.types import Camera, ViewSet
+from infinitemesh.running import Clock, each, reconstructed
+from infinitemesh.stages.base import silent
+from infinitemesh.stages.view_sets import check_views
+from infinitemesh.types import Camera, Mesh, ViewSet
 from infinitemesh.view_folder import views_from_folder
+
+BATCH_SIZE = 16  # of `time_everything`
+Made = tuple[list[Mesh], Mapping[str, float]]  # meshes, and an object's share of the seconds of every stage
+
+
+def time_everything(pipeline: InfiniteMeshPipeline, *, repeats: int = 3, batch_size: int = BATCH_SIZE) -> str:
+    """`time_pipeline` from 12 rendered views and, where the pipeline takes them, from photographs; single and batch."""
+    sources = [rendered_views(), *([drawn_ball()] if _takes_photographs(pipeline) else [])]
+    tables = [_table(pipeline, source, repeats, size) for size in (1, batch_size) for source in sources]
+    return "\n\n".join(tables)
 
 
 def time_pipeline(
@@ -30,50 +43,75 @@ def time_pipeline(
 
     `photo` may be a folder of views. None is a drawn ball, or 12 rendered views where the pipeline takes only views.
     """
-    before = _peak_mib(pipeline.device)
-    views = _views(pipeline, photo)
-    if views is None:
-        images = [drawn_ball() if photo is None else photo] * batch_size
-        source = f"batch of {batch_size}"
-        runs = _runs(lambda: pipeline.trace_batch(images)[0], repeats, batch_size)
-    elif batch_size > 1:
-        raise InputError(f"views are timed one object at a time, got a batch size of {batch_size}")
+    if photo is None:
+        source = drawn_ball() if _takes_photographs(pipeline) else rendered_views()
     else:
-        source = f"from {len(views)} views of {views.size} x {views.size}"
-        runs = _runs(lambda: pipeline.trace_views(views), repeats, 1)
+        source = views_from_folder(photo) if photo.is_dir() else photo
+    return _table(pipeline, source, repeats, batch_size)
+
+
+def _takes_photographs(pipeline: InfiniteMeshPipeline) -> bool:
+    return all(getattr(pipeline, stage) is not None for stage in FRONT_HALF)
+
+
+def _table(pipeline: InfiniteMeshPipeline, source: object, repeats: int, batch_size: int) -> str:
+    """`source` is a ViewSet, or a photograph."""
+    before = _peak_mib(pipeline.device)
+    if isinstance(source, ViewSet):
+        what = f"from {len(source)} views of {source.size} x {source.size}"
+        runs = _runs(lambda: _from_views(pipeline, source, batch_size), repeats, batch_size)
+    else:
+        what = "from a photograph"
+        runs = _runs(lambda: _from_photographs(pipeline, source, batch_size), repeats, batch_size)
     fastest = {row: min(run[row] for run in runs) for row in runs[0]}
-    where = f"{torch.get_num_threads()} threads" if pipeline.device.type == "cpu" else str(pipeline.device)
     return "\n".join(
         [
-            f"{pipeline.name}, {where}, {source}, seconds an object",
+            f"{pipeline.name}, {_machine(pipeline.device)}, {what}, batch of {batch_size}, seconds an object",
             *(f"{row.replace('_', ' '):20s} {seconds:8.3f} s" for row, seconds in fastest.items()),
             f"{'peak memory':20s} {_peak_mib(pipeline.device):8.0f} MiB ({before:.0f} MiB before the first object)",
         ]
     )
 
 
-def _views(pipeline: InfiniteMeshPipeline, photo: Path | None) -> ViewSet | None:
-    """What to start from when not from a photograph."""
-    if photo is not None and photo.is_dir():
-        return views_from_folder(photo)
-    if photo is None and any(getattr(pipeline, stage) is None for stage in FRONT_HALF):
-        return rendered_views()
-    return None
+def _from_photographs(pipeline: InfiniteMeshPipeline, photo: object, batch_size: int) -> Made:
+    traces = pipeline.trace_batch([photo] * batch_size)
+    return [trace.mesh for trace in traces], traces[0].seconds
 
 
-def _runs(make: Callable[[], Trace], repeats: int, batch_size: int) -> list[dict[str, float]]:
-    """Seconds of every stage, of writing the file, and in all; other programs disturb all but the processor's time."""
+def _from_views(pipeline: InfiniteMeshPipeline, views: ViewSet, batch_size: int) -> Made:
+    """One object as a user has it made; a batch as the pipeline goes on from the views that it made itself."""
+    if batch_size == 1:
+        trace = pipeline.trace_views(views)
+        return [trace.mesh], trace.seconds
+    clock = Clock(batch_size)
+    rings = [check_views(views, least=2).to(pipeline.device)] * batch_size
+    with clock.of("reconstruction", pipeline.device):
+        triplanes = reconstructed(pipeline.reconstruction, rings)
+    with clock.of("surface", pipeline.device):
+        surfaces = each("surface", pipeline.surface, [(triplane,) for triplane in triplanes], silent)
+    with clock.of("texturing", pipeline.device):
+        inputs = list(zip(surfaces, triplanes, rings, strict=True))
+        meshes = each("texturing", pipeline.texturing, inputs, silent)
+    for mesh in meshes:
+        if isinstance(mesh, InfiniteMeshError):
+            raise mesh
+    return [mesh.to("cpu") for mesh in meshes], clock.seconds()
+
+
+def _runs(make: Callable[[], Made], repeats: int, batch_size: int) -> list[dict[str, float]]:
+    """Seconds of every stage, of writing files, and in all; other programs disturb all but the processor's time."""
     runs = []
     with TemporaryDirectory() as folder:
         for _ in range(repeats + 1):
             start, processor = perf_counter(), process_time()
-            trace = make()
+            meshes, seconds = make()
             made = perf_counter()
-            trace.mesh.save(Path(folder) / "mesh.glb", overwrite=True)
-            saving = perf_counter() - made
+            for mesh in meshes:
+                mesh.save(Path(folder) / "mesh.glb", overwrite=True)
+            end = perf_counter()
             runs.append(
-                {stage: trace.seconds[stage] for stage in STAGES if stage in trace.seconds}
-                | {"writing the GLB": saving, "in all": (made - start) / batch_size + saving}
+                {stage: seconds[stage] for stage in STAGES if stage in seconds}
+                | {"writing the GLB": (end - made) / batch_size, "in all": (end - start) / batch_size}
                 | {"processor time": (process_time() - processor) / batch_size}
             )
     return runs[1:]
@@ -98,6 +136,12 @@ def drawn_ball(size: int = 256):
     alpha = ((0.6 - (x**2 + y**2).sqrt()) * size / 2 + 0.5).clamp(0, 1)
     pixels = torch.stack([light, light * 0.5, light * 0.2, alpha], dim=-1)
     return Image.fromarray((pixels * 255).round().to(torch.uint8).numpy())
+
+
+def _machine(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
 
 
 def _peak_mib(device: torch.device) -> float:

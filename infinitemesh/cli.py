@@ -162,7 +162,8 @@ def _convert(command: argparse.ArgumentParser) -> None:
 def _bench(command: argparse.ArgumentParser) -> None:
     command.add_argument("photo", type=Path, nargs="?", help="a photograph; a drawn ball if none is given")
     command.add_argument("--repeats", type=_positive, default=3)
-    command.add_argument("--batch-size", type=_positive, default=1)
+    command.add_argument("--batch-size", type=_positive, help="objects at once (1; with --all 16)")
+    command.add_argument("--all", action="store_true", dest="everything", help="from views and photographs, in batches")
     command.add_argument("--fresh", action="store_true", help="untrained networks of the preset's size")
     command.add_argument("--model", default="small")
     _machine(command, output=False)

@@ -201,10 +201,14 @@ def convert(*, kind: str, source: Path, out: Path, without_cross_domain: bool, f
     return f"{out}: MultiViewUNet and PoseProjection"
 
 
-def bench(*, photo: Path | None, repeats: int, batch_size: int, fresh: bool, **rest: Any) -> str:
+def bench(
+    *, photo: Path | None, repeats: int, batch_size: int | None, everything: bool, fresh: bool, **rest: Any
+) -> str:
     """Seconds of every stage and the peak memory, after one run that is not counted."""
-    from infinitemesh.bench import time_pipeline
+    from infinitemesh.bench import BATCH_SIZE, time_everything, time_pipeline
 
+    if everything and photo is not None:
+        raise InputError(f"--all brings its own views and photograph: leave {photo} away, or --all")
     if fresh:
         from infinitemesh.presets import fresh_pipeline
 
@@ -212,7 +216,9 @@ def bench(*, photo: Path | None, repeats: int, batch_size: int, fresh: bool, **r
         _onto_machine(pipeline, rest)
     else:
         pipeline = _pipeline(rest)
-    return time_pipeline(pipeline, photo=photo, repeats=repeats, batch_size=batch_size)
+    if everything:
+        return time_everything(pipeline, repeats=repeats, batch_size=batch_size or BATCH_SIZE)
+    return time_pipeline(pipeline, photo=photo, repeats=repeats, batch_size=batch_size or 1)
 
 
 def _mesh_folder(
