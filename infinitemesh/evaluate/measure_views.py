@@ -46,7 +46,7 @@ def measure_views(views: ViewSet, case: Case, *, lpips: Lpips | None = None, mes
     metrics = {name: float(values.double().nanmean()) for name, values in rows.items()}
     metrics["silhouette_coherence"] = silhouette_coherence(views)
     if mesh is not None:
-        again = reprojection_consistency(views, mesh)
+        again = reprojection_consistency(views.to(case.device), mesh.to(case.device))
         metrics |= {f"consistency_{name}": value for name, value in again.items()}
     return Measured(metrics, per_view=per_view, pictures=result, truth_pictures=truth)
 
@@ -106,7 +106,7 @@ def place_by_front(truth: Mesh, front: ViewSet) -> Mesh:
         middle, target_middle = (box[:2] + box[2:]) / 2, (target[:2] + target[2:]) / 2
         span = 1 / float(rig.camera.intrinsics[0, 0, 0])
         right, down = (target_middle - 0.5) * span - (middle - 0.5) * span * scale
-        shift = torch.tensor([float(right), -float(down), 0.0])
+        shift = truth.vertices.new_tensor([float(right), -float(down), 0.0])
         truth = replace(truth, vertices=truth.vertices * scale + shift)
     return truth
 
@@ -115,8 +115,7 @@ def _truth(views: ViewSet, case: Case, rule: ViewRule) -> Pictures:
     if rule.frame == "exact":
         return Pictures.of(case.true_views(_rig(rule)))
     front = views[[_index(views.camera, 0.0)]]
-    placed = place_by_front(case.mesh, front)
-    return _rig(rule).pictures(placed.to(case.device))
+    return _rig(rule).pictures(place_by_front(case.mesh.to(case.device), front))
 
 
 def _rig(rule: ViewRule) -> Rig:

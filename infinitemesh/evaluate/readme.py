@@ -42,7 +42,13 @@ def readme_command(
         options = replace(options, cache=out / "cache")
     for recipe in chosen:
         results = run_recipe(
-            recipe, data, out / recipe.name, pipeline=pipeline, options=options, on_progress=on_progress
+            recipe,
+            data,
+            out / recipe.name,
+            pipeline=pipeline,
+            beside=out,
+            options=options,
+            on_progress=on_progress,
         )
         shown = recipe if pipeline is None else replace(recipe, pipeline=pipeline)
         put_table(readme, recipe.name, recipe_table(shown, results, options=options))

@@ -69,13 +69,16 @@ def run_recipe(
     out: Path,
     *,
     pipeline: str | None = None,
+    beside: Path | None = None,
     options: RunOptions = RunOptions(),
     on_progress: OnProgress = silent,
 ) -> list[Result]:
     """Measures every row under every protocol into out/PROTOCOL/ROW; `pipeline` replaces the recipe's.
 
-    Rows that are finished are read, not made again. What is measured of the truth is kept in out/cache unless the
-    options name another place. Writes out/table.md. Raises InputError before any work where a row's files are missing.
+    Rows that are finished are read, not made again; so are those of other recipes below `beside` (None: of this one
+    alone) where the weights, settings and protocol are the same. What is measured of the truth is kept in out/cache
+    unless the options name another place. Writes out/table.md. Raises InputError before any work where a row's files
+    are missing.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     recipe = recipe if pipeline is None else replace(recipe, pipeline=pipeline)
@@ -93,6 +96,7 @@ def run_recipe(
                 options=options,
                 on_progress=on_progress,
                 pool=pool,
+                finished=sorted(path.parent for path in (beside or out).rglob("result.json")),
             )
             for protocol, system, folder in _systems(recipe, out, options)
         ]

@@ -20,11 +20,12 @@ from pathlib import Path
 from infinitemesh.errors import InputError
 from infinitemesh.evaluate.jobs import Job, RunOptions, Task
 from infinitemesh.evaluate.protocol import Protocol, load_protocol
-from infinitemesh.evaluate.records import Record, read_record
+from infinitemesh.evaluate.records import Record, read_record, write_record
 from infinitemesh.evaluate.results import Result, write_result
 from infinitemesh.evaluate.synthetic import write_synthetic
 from infinitemesh.evaluate.systems import Measurable, System, ViewSystem
 from infinitemesh.evaluate.truth import Case, TruthCache, list_truth
+from infinitemesh.files import write_bytes
 from infinitemesh.stages.base import OnProgress, silent
 
 log = logging.getLogger(__name__)
@@ -40,19 +41,21 @@ def run_protocol(
     options: RunOptions = RunOptions(),
     on_progress: OnProgress = silent,
     pool: Executor | None = None,
+    finished: Sequence[Path] = (),
 ) -> Result:
     """Measures `system` on the objects of the folder `data` and writes the folder `out`.
 
     `objects` asks for some of them by name, and the result says so. Raises InputError for a protocol, folder or name
     that does not exist; an object that goes wrong is a failure in the result, never an error here. `pool`: of
-    `workers(options)`, where several protocols are run after one another.
+    `workers(options)`, where several protocols are run after one another. `finished`: folders of other runs, from which
+    a record is taken over where everything that it depends on is the same.
     """
     protocol = protocol if isinstance(protocol, Protocol) else load_protocol(protocol)
     check_kind(protocol, system)
     out = prepare(out)
     cases = find_cases(protocol, data, out, objects, options)
     done: dict[str, Record] = {}
-    for record in run_cases(Job(system, out, options), cases, pool):
+    for record in run_cases(Job(system, out, options), cases, pool, finished):
         done[record.object] = record
         on_progress("evaluate", len(done), len(cases))
     result = Result.of(protocol, system.name, [done[case.name] for case in cases], options)
@@ -87,13 +90,15 @@ def find_cases(
     return [Case(item, protocol, cache, options.device, options.seed) for item in truth]
 
 
-def run_cases(job: Job, cases: Sequence[Case], pool: Executor | None = None) -> Iterator[Record]:
+def run_cases(
+    job: Job, cases: Sequence[Case], pool: Executor | None = None, finished: Sequence[Path] = ()
+) -> Iterator[Record]:
     """Records as they are finished; stored ones, where nothing changed, come first."""
     assert job.system is not None
     tasks = []
     for case in cases:
         key = job.key(case)
-        record = read_record(job.out, case.name, key) if job.options.resume else None
+        record = _known(job, case.name, key, finished) if job.options.resume else None
         if record is None:
             tasks.append(Task(case, key))
         else:
@@ -127,6 +132,20 @@ def workers(options: RunOptions, *, most: int | None = None) -> Iterator[Executo
     count = min(options.workers, most or options.workers)
     with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
         yield pool
+
+
+def _known(job: Job, name: str, key: str, finished: Sequence[Path]) -> Record | None:
+    for folder in (job.out, *finished):
+        record = read_record(folder, name, key)
+        if record is None:
+            continue
+        if folder != job.out:
+            for path in (*folder.glob(f"made/{name}.*"), folder / "pictures" / f"{name}.png"):
+                if path.is_file():
+                    write_bytes(job.out / path.relative_to(folder), path.read_bytes(), overwrite=True)
+            write_record(job.out, record)
+        return record
+    return None
 
 
 def _light(task: Task) -> Task:

@@ -144,6 +144,26 @@ def test_places_that_are_missing_or_broken_are_named(tmp_path, data):
         find_recipes([CONFIGS], tmp_path / "absent.md")
 
 
+def test_what_another_recipe_measured_is_taken_over(tmp_path, saved, data, small_protocols):
+    """Where weights, settings in force and protocol are the same, whatever the rows are called."""
+    protocol = str(small_protocols / "crm30.yaml")
+    rows = {"a": RecipeRow(name="as it is"), "b": RecipeRow(name="two", settings=("num_between=2",))}
+    rows["c"] = RecipeRow(name="one", settings=("num_between=1",))
+    records = {}
+    for name, row in rows.items():
+        recipe = Recipe(
+            name=name, about="x", protocols=(protocol,), rows=(row,), pipeline=str(saved), objects=("sphere",)
+        )
+        (result,) = run_recipe(recipe, data, tmp_path / name, beside=tmp_path)
+        assert result.system == row.name
+        (records[name],) = result.records
+    assert records["a"] == records["b"]  # with its seconds: it was not made again
+    assert records["c"].key != records["a"].key
+    folders = [tmp_path / "a" / "crm30" / "as-it-is", tmp_path / "b" / "crm30" / "two"]
+    for part in ("made/sphere.glb", "pictures/sphere.png", "objects/sphere.json"):
+        assert (folders[0] / part).read_bytes() == (folders[1] / part).read_bytes()
+
+
 @pytest.mark.slow
 def test_two_workers_give_the_same_table_of_a_recipe(tmp_path, saved, data, small_protocols):
     recipe = shrunken(CONFIGS / "texturing.yaml", tmp_path, small_protocols)
