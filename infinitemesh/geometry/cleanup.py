@@ -39,7 +39,9 @@ def large_components(
     keep = (pieces.area >= min_fraction * pieces.area.sum()) | (size >= min_fraction * size.sum())
     if drop_cavities:
         keep &= pieces.volume >= 0
-    return keep | (pieces.area == pieces.area.amax()) if len(keep) else keep
+    if len(keep):
+        keep[pieces.area.argmax()] = True
+    return keep
 
 
 def select_faces(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], keep: Bool[Tensor, " f"]) -> Triangles:

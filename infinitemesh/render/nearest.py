@@ -7,7 +7,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 REACHES = (16, 64)  # rows up and down that are searched first: of an atlas 8 % and 0 % lie farther from a chart
-KEYS_PER_CHUNK = 1 << 24  # candidates compared at once, of 8 bytes
+KEYS_PER_CHUNK = 1 << 22  # candidates compared at once: about 50 bytes each
 
 
 def nearest_true(masks: Bool[Tensor, "*n h w"]) -> Int[Tensor, "*n h w"]:
