@@ -145,19 +145,19 @@ def evaluate(
         resume=resume,
     )
     with _progress(False) as on_progress:
-        if protocol == "recipe":
+        if protocol in ("recipe", "readme"):
+            from infinitemesh.evaluate.readme import readme_command
             from infinitemesh.evaluate.recipes import run_recipe
 
+            if settings or baselines or ray or any(system[name] for name in ("meshes", "name")):
+                raise InputError("a recipe's rows name their meshes, settings and baselines: change its file")
+            shared: dict[str, Any] = {"pipeline": pipeline, "objects": objects, "options": options}
+            if protocol == "readme":
+                return readme_command(more, data=data, out=out, readme=readme, on_progress=on_progress, **shared)
             if len(more) != 1:
                 raise InputError(f"`evaluate recipe` takes one file, got {len(more)}")
-            run_recipe(more[0], data, out, pipeline=pipeline, options=options, on_progress=on_progress)
+            run_recipe(more[0], data, out, on_progress=on_progress, **shared)
             return (out / "table.md").read_text(encoding="utf-8")
-        if protocol == "readme":
-            from infinitemesh.evaluate.readme import readme_command
-
-            return readme_command(
-                more, data=data, out=out, readme=readme, pipeline=pipeline, options=options, on_progress=on_progress
-            )
         if more:
             raise InputError(f"unexpected {more[0]}: data come with --data, finished meshes with --meshes")
         return evaluate_command(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from infinitemesh.errors import InputError
 from infinitemesh.evaluate.jobs import RunOptions
-from infinitemesh.evaluate.recipes import Recipe, check_needs, load_recipe, recipe_table, run_recipe
+from infinitemesh.evaluate.recipes import Recipe, changed, check_needs, load_recipe, recipe_table, run_recipe
 from infinitemesh.files import write_text
 from infinitemesh.stages.base import OnProgress, silent
 
@@ -27,15 +27,18 @@ def readme_command(
     out: Path,
     readme: Path,
     pipeline: str | None = None,
+    objects: Sequence[str] | None = None,
     options: RunOptions = RunOptions(),
     on_progress: OnProgress = silent,
 ) -> str:
     """Runs recipes into out/NAME and replaces their tables in `readme`, each as soon as it is measured.
 
     `recipes` are files, each of which needs its place, or folders, of which those with a place are run (none given:
-    configs/evaluate). The same command again goes on after an interruption. `pipeline` replaces that of the recipes.
+    configs/evaluate). The same command again goes on after an interruption. `pipeline` and `objects` replace the
+    recipes' own.
     """
-    chosen = find_recipes(recipes or [RECIPES], readme)
+    found = find_recipes(recipes or [RECIPES], readme)
+    chosen = [changed(recipe, pipeline=pipeline, objects=objects) for recipe in found]
     for recipe in chosen:
         check_needs(recipe)
     if options.cache is None:
@@ -45,13 +48,11 @@ def readme_command(
             recipe,
             data,
             out / recipe.name,
-            pipeline=pipeline,
             beside=out,
             options=options,
             on_progress=on_progress,
         )
-        shown = recipe if pipeline is None else replace(recipe, pipeline=pipeline)
-        put_table(readme, recipe.name, recipe_table(shown, results, options=options))
+        put_table(readme, recipe.name, recipe_table(recipe, results, options=options))
     return f"{readme}: {', '.join(recipe.name for recipe in chosen)}"
 
 

@@ -69,11 +69,12 @@ def run_recipe(
     out: Path,
     *,
     pipeline: str | None = None,
+    objects: Sequence[str] | None = None,
     beside: Path | None = None,
     options: RunOptions = RunOptions(),
     on_progress: OnProgress = silent,
 ) -> list[Result]:
-    """Measures every row under every protocol into out/PROTOCOL/ROW; `pipeline` replaces the recipe's.
+    """Measures every row under every protocol into out/PROTOCOL/ROW; `pipeline` and `objects` replace the recipe's.
 
     Rows that are finished are read, not made again; so are those of other recipes below `beside` (None: of this one
     alone) where the weights, settings and protocol are the same. What is measured of the truth is kept in out/cache
@@ -81,7 +82,7 @@ def run_recipe(
     are missing.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    recipe = recipe if pipeline is None else replace(recipe, pipeline=pipeline)
+    recipe = changed(recipe, pipeline=pipeline, objects=objects)
     check_needs(recipe)
     if options.cache is None:
         options = replace(options, cache=out / "cache")
@@ -102,6 +103,12 @@ def run_recipe(
         ]
     write_text(out / "table.md", recipe_table(recipe, results, options=options), overwrite=True)
     return results
+
+
+def changed(recipe: Recipe, *, pipeline: str | None = None, objects: Sequence[str] | None = None) -> Recipe:
+    """With another pipeline, or of some objects; None keeps the recipe's."""
+    recipe = recipe if pipeline is None else replace(recipe, pipeline=pipeline)
+    return recipe if objects is None else replace(recipe, objects=tuple(objects))
 
 
 def check_needs(recipe: Recipe) -> None:

@@ -114,7 +114,7 @@ def test_one_command_makes_the_tables_of_a_readme(tmp_path, capsys, saved, data,
     places = "".join(f"<!-- table {n} -->\nold\n<!-- end table {n} -->\n\n" for n in ("texturing", "true_views"))
     readme.write_text(f"# Ours\n\n{places}The end\n")
     words = ["evaluate", "readme", str(recipes), "--data", str(data), "--out", str(tmp_path / "results")]
-    words += ["--readme", str(readme), "--pipeline", str(saved)]
+    words += ["--readme", str(readme), "--pipeline", str(saved), "--objects", "egg"]
     assert main(words) == 0
     assert "README.md: texturing, true_views" in capsys.readouterr().out
     text = readme.read_text()
@@ -125,9 +125,17 @@ def test_one_command_makes_the_tables_of_a_readme(tmp_path, capsys, saved, data,
     assert f"--pipeline {saved} --set texturing.project_views=false --name 'field alone'" in text
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("objects/*.json")}
     assert len(written) == 6
+    assert {path.stem for path in written} == {"egg"}
     assert main(words) == 0
     assert readme.read_text() == text
     assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+def test_a_recipe_leaves_no_option_unused(tmp_path, capsys, data):
+    words = ["evaluate", "recipe", str(CONFIGS / "texturing.yaml"), "--data", str(data), "--out", str(tmp_path / "out")]
+    for option in (["--set", "steps=3"], ["--name", "x"], ["--meshes", str(data)], ["--baselines"], ["--ray"]):
+        assert main([*words, *option]) == 1
+        assert "change its file" in capsys.readouterr().err
 
 
 def test_places_that_are_missing_or_broken_are_named(tmp_path, data):
