@@ -44,7 +44,7 @@ def _png(image: np.ndarray) -> bytes:
 
     def deflated(start: int) -> bytes:
         packer = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
-        strip = packer.compress(filtered[start : start + ROWS_PER_STRIP])
+        strip = packer.compress(filtered[start : start + ROWS_PER_STRIP].data)
         return strip + packer.flush(zlib.Z_FINISH if start == starts[-1] else zlib.Z_SYNC_FLUSH)
 
     if len(starts) == 1 or torch.get_num_threads() == 1:
@@ -52,7 +52,7 @@ def _png(image: np.ndarray) -> bytes:
     else:
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             strips = list(pool.map(deflated, starts))
-    stream = b"\x78\x9c" + b"".join(strips) + struct.pack(">I", zlib.adler32(filtered))
+    stream = b"\x78\x9c" + b"".join(strips) + struct.pack(">I", zlib.adler32(filtered.data))
     header = struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)  # 8 bits of red, green and blue, not interlaced
     chunks = ((b"IHDR", header), (b"IDAT", stream), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
