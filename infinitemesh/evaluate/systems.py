@@ -201,8 +201,8 @@ def check_stages(pipeline: "InfiniteMeshPipeline", stages: Sequence[str], why: s
     """Raises CheckpointError where the pipeline lacks one of them."""
     for stage in stages:
         if getattr(pipeline, stage) is None:
-            reason = pipeline.absent.get(stage, "built without it")
-            raise CheckpointError(f"{why}, and the pipeline {pipeline.name} has no {stage}: {reason}")
+            reason = pipeline.absent.get(stage, f"the pipeline {pipeline.name} was built without {stage}")
+            raise CheckpointError(f"{why}, but {reason}")
 
 
 @lru_cache(maxsize=1)

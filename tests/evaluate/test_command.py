@@ -118,7 +118,7 @@ def test_a_pipeline_that_cannot_take_part_says_so_before_any_work(tmp_path, data
     pipeline = tiny_pipeline().with_stages(main_views=None)
     half = pipeline.save_pretrained(tmp_path / "half", dtype=None)
     for name in ("chain", "front"):
-        with pytest.raises(CheckpointError, match=r"gives a photograph, .* has no main_views"):
+        with pytest.raises(CheckpointError, match=r"gives a photograph, but .* has no main_views"):
             evaluate_command(str(protocols / f"{name}.yaml"), data=data, pipeline=str(half), out=tmp_path / name)
 
 
