@@ -53,9 +53,7 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
     temporary.mkdir()
     try:
         yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                _flush(file)
+        flush_folder(temporary)
         check_output(target, overwrite=overwrite, folder=True)
         if target.exists():
             target.rename(old)
@@ -68,6 +66,13 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Every file of a folder to the disk, so that a later rename cannot arrive there before them."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            _flush(file)
 
 
 def check_output(path: str | Path, *, overwrite: bool = False, folder: bool = False) -> Path:

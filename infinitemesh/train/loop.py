@@ -2,11 +2,13 @@
 
 A `Task` says what is trained: a network, the batch of a step, the loss of a batch. Batches are a function of (seed,
 process, step), so a run in steps that is stopped and resumed gives the weights of an uninterrupted one, bit for bit. A
-run bounded in minutes follows the clock in its learning rate and is resumed where the clock stood.
+run bounded in minutes follows the clock in its learning rate and is resumed where the clock stood. A run that is killed
+goes on from its last checkpoint.
 """
 
 import json
 import math
+import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -22,6 +24,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from infinitemesh.errors import InputError
+from infinitemesh.files import flush_folder, write_text
+
+PROGRESS = "progress.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +45,7 @@ class LoopConfig:
     precision: str = "bf16"
     seed: int = 0
     log_every: int = 50
-    checkpoint_minutes: float = 3.0
+    checkpoint_minutes: float = 3.0  # what a kill can cost: weights and state are written so often
     compile: bool = False
 
     def __post_init__(self):
@@ -84,7 +89,7 @@ def train(
     stop_after: int | None = None,
     on_checkpoint: Callable[[Path, Progress], None] | None = None,
 ) -> Progress:
-    """Trains until the budget is spent; `out` then holds `weights/`, `state/` and `log.jsonl`.
+    """Trains until the budget is spent; `out` holds `log.jsonl` and, of the last checkpoint, `weights/` and `state/`.
 
     `stop_after` ends this session at a step, to be resumed later on the same schedule.
     `on_checkpoint` is called with the folder of the averaged weights each time they are written.
@@ -104,9 +109,11 @@ def train(
         network.compile()
     trained = [p for p in task.network.parameters() if p.requires_grad]
     average = EMAModel(trained, decay=config.ema_decay, use_ema_warmup=True, power=0.75, foreach=True)
-    state, progress = out / "state", Progress()
-    if resume and (state / "progress.json").exists():
+    progress = Progress()
+    if resume and (state := _last_state(out)) is not None:
         progress = _load_state(accelerator, average, state)
+        if accelerator.is_main_process:
+            _forget_rows_after(progress.step, out / "log.jsonl")
     out.mkdir(parents=True, exist_ok=True)
     if progress.step == 0 and accelerator.is_main_process:
         (out / "config.json").write_text(json.dumps({"task": task.name, "loop": asdict(config)}, indent=2))
@@ -147,12 +154,12 @@ def train(
             if minutes - saved > config.checkpoint_minutes:
                 saved = minutes
                 progress = Progress(step, minutes)
-                _save(accelerator, task, average, out, progress, with_state=False)
+                _save(accelerator, task, average, out, progress)
                 if on_checkpoint is not None and accelerator.is_main_process:
                     on_checkpoint(out / "weights", progress)
     bar.close()
     progress = Progress(step, clock.minutes())
-    _save(accelerator, task, average, out, progress, with_state=True)
+    _save(accelerator, task, average, out, progress)
     if on_checkpoint is not None and accelerator.is_main_process:
         on_checkpoint(out / "weights", progress)
     return progress
@@ -196,17 +203,24 @@ def _device_of(network: nn.Module) -> torch.device:
     return next(network.parameters()).device
 
 
-def _save(
-    accelerator: Accelerator, task: Task, average: EMAModel, out: Path, progress: Progress, *, with_state: bool
-) -> None:
-    accelerator.wait_for_everyone()
-    if with_state:
-        accelerator.save_state(str(out / "state"))
+def _save(accelerator: Accelerator, task: Task, average: EMAModel, out: Path, progress: Progress) -> None:
+    """State and averaged weights. A kill at any moment leaves a whole state: this one or the one before."""
+    trained = [p for p in task.network.parameters() if p.requires_grad]
+    if not all(p.isfinite().all() for p in trained):
+        raise FloatingPointError(
+            f"{task.name}: weights are not finite at step {progress.step}; {out}/state is of an earlier checkpoint"
+        )
+    fresh = out / "state.new"
     if accelerator.is_main_process:
-        if with_state:
-            torch.save(average.state_dict(), out / "state" / "average.pt")
-            (out / "state" / "progress.json").write_text(json.dumps(asdict(progress)))
-        trained = [p for p in task.network.parameters() if p.requires_grad]
+        shutil.rmtree(fresh, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(fresh))  # every process writes its own part
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        torch.save(average.state_dict(), fresh / "average.pt")
+        (fresh / PROGRESS).write_text(json.dumps(asdict(progress)))
+        flush_folder(fresh)
+        _replace_state(out, fresh)
         average.store(trained)
         average.copy_to(trained)
         task.save(out / "weights")
@@ -214,9 +228,32 @@ def _save(
     accelerator.wait_for_everyone()
 
 
+def _replace_state(out: Path, fresh: Path) -> None:
+    """A folder cannot take a full one's place in one move, so the old one steps aside and stays until then."""
+    state, old = out / "state", out / "state.old"
+    if state.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        state.rename(old)
+    fresh.rename(state)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _last_state(out: Path) -> Path | None:
+    """Where the last whole state lies; it is aside where a kill fell between the two moves."""
+    return next((state for state in (out / "state", out / "state.old") if (state / PROGRESS).exists()), None)
+
+
+def _forget_rows_after(step: int, log: Path) -> None:
+    """Leaves out what a killed run logged after its last checkpoint: these steps are taken again."""
+    if not log.exists():
+        return
+    rows = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    write_text(log, "".join(row for row in rows if json.loads(row)["step"] <= step), overwrite=True)
+
+
 def _load_state(accelerator: Accelerator, average: EMAModel, state: Path) -> Progress:
     accelerator.wait_for_everyone()
     accelerator.load_state(str(state))
-    average.load_state_dict(torch.load(state / "average.pt", weights_only=True, map_location=accelerator.device))
+    average.load_state_dict(torch.load(state / "average.pt", weights_only=True, map_location="cpu"))
     average.to(accelerator.device)
-    return Progress(**json.loads((state / "progress.json").read_text()))
+    return Progress(**json.loads((state / PROGRESS).read_text()))
