@@ -3,7 +3,8 @@
     infinitemesh train --config configs/train/reconstruction_points.yaml --packs '[packs]' --out runs/points
     infinitemesh train --config configs/train/reconstruction_points.yaml --packs '[packs]' --smoke true
 
-Every value of the configuration is an option too (`--loop.minutes 5`). To resume, run the same command again.
+Every value of the configuration is an option too (`--loop.minutes 5`). To resume, after a kill too, run the same command
+again.
 """
 
 import difflib
@@ -79,7 +80,7 @@ def train_command(arguments: Sequence[str]) -> Progress:
     parser.add_function_arguments(train_run, as_positional=False)
     try:
         run: Namespace = parser.parse_args(list(arguments))
-        values = parser.instantiate_classes(run)
+        values = parser.instantiate(run)
     except ArgumentError as error:
         raise InputError(_with_advice(str(error), parser)) from error
     values.pop("config", None)
