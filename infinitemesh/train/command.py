@@ -3,8 +3,7 @@
     infinitemesh train --config configs/train/reconstruction_points.yaml --packs '[packs]' --out runs/points
     infinitemesh train --config configs/train/reconstruction_points.yaml --packs '[packs]' --smoke true
 
-Every value of the configuration is an option too (`--loop.minutes 5`). To resume, after a kill too, run the same command
-again.
+Every value of the configuration is an option too (`--loop.minutes 5`). To resume, also after a kill, run it again.
 """
 
 import difflib
