@@ -42,10 +42,11 @@ class Sampling:
     guidance: float = 1.0  # 1 is none, and half the work
     eta: float = 0.0  # DDIM's noise in every step; Wonder3D samples with 1
     start: float = 1.0  # share of the noise to begin with; below 1 from the noised coarse render
+    samples: int = 1  # pictures are the mean of so many samples: fewer whims of one, less detail
 
     def __post_init__(self):
-        if self.steps < 1:
-            raise InputError(f"sampling needs at least 1 step, got {self.steps}")
+        if self.steps < 1 or self.samples < 1:
+            raise InputError(f"sampling needs at least 1 step and sample, got {self.steps} and {self.samples}")
         if not 0 < self.start <= 1:
             raise InputError(f"sampling starts from a share of noise in (0, 1], got {self.start}")
         if self.eta and self.sampler != "ddim":
@@ -175,21 +176,38 @@ class ViewDiffusion(nn.Module):
             return without + sampling.guidance * (conditioned - without)
 
         side = query.pictures.shape[-1] // PIXELS_PER_LATENT
-        latents = sample_latents(
-            denoise,
-            [[derive_seed(seed, domain) for seed in group] for domain in domains for group in seeds],
-            (self.autoencoder.latent_channels, side, side),
-            self.schedule,
-            sampling,
-            start_from=batch.coarse,
-            device=device,
-            on_step=on_step,
-        )
-        pictures = self.autoencoder.decode(rearrange(latents, "n v c h w -> (n v) c h w").to(dtype)).float()
-        if pictures.shape[1] == 3:
-            pictures = torch.cat([pictures, alpha_over_white(pictures)], dim=1)
+
+        def pictures_of(sample: int) -> Float[Tensor, "n 4 s s"]:
+            latents = sample_latents(
+                denoise,
+                [[_seed_of(seed, domain, sample) for seed in group] for domain in domains for group in seeds],
+                (self.autoencoder.latent_channels, side, side),
+                self.schedule,
+                sampling,
+                start_from=batch.coarse,
+                device=device,
+                on_step=lambda step, total: on_step(sample * total + step, sampling.samples * total),
+            )
+            pictures = self.autoencoder.decode(rearrange(latents, "n v c h w -> (n v) c h w").to(dtype)).float()
+            return torch.cat([pictures, alpha_over_white(pictures)], dim=1) if pictures.shape[1] == 3 else pictures
+
+        pictures = mean_picture([pictures_of(sample) for sample in range(sampling.samples)])
         pictures = rearrange(pictures, "(d b v) c h w -> d b v c h w", d=d, b=len(seeds))
         return pictures.to(query.pictures.device)
+
+
+def mean_picture(pictures: Sequence[Float[Tensor, "n 4 s s"]]) -> Float[Tensor, "n 4 s s"]:
+    """Of straight rgb and alpha: a colour counts as much as it covers."""
+    if len(pictures) == 1:
+        return pictures[0]
+    every = torch.stack(list(pictures))
+    rgb, alpha = every[:, :, :3], every[:, :, 3:]
+    cover = alpha.clamp(min=1e-4)
+    return torch.cat([(rgb * cover).sum(0) / cover.sum(0), alpha.mean(0)], dim=1)
+
+
+def _seed_of(seed: int, domain: Domain, sample: int) -> int:
+    return derive_seed(seed, domain) if sample == 0 else derive_seed(seed, domain, "sample", sample)
 
 
 def alpha_over_white(rgb: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1 h w"]:

@@ -91,7 +91,9 @@ class DiffusedMainViews(MainViews):
 
     The reference of a view is the front, and with `mirror_back` that of the back is the mirrored front, whose outline
     is exact (Wonder3D has none of this); the condition is the front. With a `coarse` renderer, the reconstruction from
-    the front alone, seen from the others, is a further condition. `front_row` denoises the front along with the
+    the front alone, seen from the others, is a further condition. `mirror_share` of the picture from behind is the
+    mirrored front itself, layers mixed as they cover: its outline is right, and most things look alike from behind.
+    `front_row` denoises the front along with the
     others, as Wonder3D does; its picture is not used. `normals` needs a denoiser with cross-domain layers; they come
     out in the world frame, zero for the given front.
     """
@@ -103,6 +105,7 @@ class DiffusedMainViews(MainViews):
         coarse: CoarseRenderer | None = None,
         sampling: Sampling | None = None,
         mirror_back: bool = True,
+        mirror_share: float = 0.0,
         front_row: bool = False,
         normals: bool = False,
         azimuths_deg: Sequence[float] = MAIN_AZIMUTHS_DEG,
@@ -110,7 +113,9 @@ class DiffusedMainViews(MainViews):
         super().__init__(azimuths_deg=azimuths_deg)
         self.diffusion, self.coarse = diffusion, coarse
         self.sampling, self.mirror_back = sampling or Sampling(), mirror_back
-        self.front_row, self.normals = front_row, normals
+        if not 0 <= mirror_share <= 1:
+            raise InputError(f"mirror_share is a share in [0, 1], got {mirror_share}")
+        self.mirror_share, self.front_row, self.normals = mirror_share, front_row, normals
 
     def generate(self, front: ViewSet, cameras: Camera, *, seed: int) -> ViewSet:
         return self.generate_batch([MainViewsRequest(front, cameras, seed)], silent)[0]
@@ -134,7 +139,8 @@ class DiffusedMainViews(MainViews):
             views = from_rgba(pictures[-1, number, first:], request.cameras, is_main=True)
             if self.normals:
                 views = replace(views, normal=world_normals(pictures[0, number, first:, :3], request.front.camera))
-            made.append(same_size(views, request.front.size))
+            views = same_size(views, request.front.size)
+            made.append(_towards_mirror(views, request.front, self.mirror_share))
         return made
 
     def _query(self, fronts: Sequence[ViewSet], cameras: Sequence[Camera]) -> ViewQuery:
@@ -239,6 +245,18 @@ def given_views(pictures: Mapping[float, ViewSet], *, same_height: bool = True) 
 def mirrored(view: ViewSet) -> ViewSet:
     """Left and right swapped: in orthographic views, the outline seen from behind."""
     return replace(view, rgb=view.rgb.flip(-1), alpha=view.alpha.flip(-1), normal=None)
+
+
+def _towards_mirror(views: ViewSet, front: ViewSet, share: float) -> ViewSet:
+    turned = (views.camera.azimuth_deg - front.camera.azimuth_deg[0]) % 360
+    mix = (share * ((turned > 135) & (turned < 225)).to(views.alpha))[:, None, None, None]
+    if not mix.any():
+        return views
+    mirror = mirrored(front)
+    alpha = torch.lerp(views.alpha, mirror.alpha.expand_as(views.alpha), mix)
+    layer = torch.lerp(views.rgb * views.alpha, (mirror.rgb * mirror.alpha).expand_as(views.rgb), mix)
+    rgb = torch.where(mix > 0, (layer / alpha.clamp(min=1e-4)).clamp(0, 1), views.rgb)
+    return replace(views, rgb=rgb, alpha=alpha)
 
 
 def world_normals(picture: Float[Tensor, "v 3 h w"], front: Camera) -> Float[Tensor, "v 3 h w"]:

@@ -323,6 +323,36 @@ def test_main_views_are_made_together_and_repeat(front_row: bool):
         torch.testing.assert_close(stage(front, seed=3).rgb, made.rgb, atol=1e-4, rtol=0)
 
 
+def test_several_samples_are_averaged_as_they_cover():
+    diffusion, asked, heard = tiny_diffusion(), query(), []
+    seeds = [[1, 2, 3], [4, 5, 6]]
+    first = diffusion.sample(asked, seeds, Sampling(steps=2))
+    both = diffusion.sample(asked, seeds, Sampling(steps=2, samples=2), on_step=lambda *said: heard.append(said))
+    assert heard[0] == (0, 4) and heard[-1] == (4, 4) and heard == sorted(heard)
+    second_alpha = 2 * both[:, :, :, 3:] - first[:, :, :, 3:]
+    cover = first[:, :, :, 3:].clamp(min=1e-4), second_alpha.clamp(min=1e-4)
+    second = (both[:, :, :, :3] * (cover[0] + cover[1]) - first[:, :, :, :3] * cover[0]) / cover[1]
+    assert second_alpha.amin() > -1e-4 and second_alpha.amax() < 1 + 1e-4
+    visible = (cover[1] > 0.05).expand_as(second)
+    assert second[visible].amin() > -1e-2 and second[visible].amax() < 1 + 1e-2
+    assert (second_alpha - first[:, :, :, 3:]).abs().amax() > 1e-3  # another sample, not the same again
+
+
+def test_a_share_of_the_back_is_the_mirrored_front():
+    front, made = views([0.0]), {}
+    for share in (0.0, 0.25, 1.0):
+        stage = DiffusedMainViews(tiny_diffusion(), sampling=Sampling(steps=1), mirror_share=share)
+        made[share] = stage(front, seed=1)
+    for share, ring in made.items():
+        torch.testing.assert_close(ring.rgb[[0, 1, 3]], made[0.0].rgb[[0, 1, 3]])
+        torch.testing.assert_close(ring.alpha[2], torch.lerp(made[0.0].alpha[2], front.alpha[0].flip(-1), share))
+        layers = [v.rgb * v.alpha for v in (ring[[2]], made[0.0][[2]])]
+        mixed = torch.lerp(layers[1][0], (front.rgb * front.alpha)[0].flip(-1), share)
+        torch.testing.assert_close(layers[0][0], mixed, atol=1e-5, rtol=0)
+    with pytest.raises(InputError, match="mirror_share"):
+        DiffusedMainViews(tiny_diffusion(), mirror_share=1.5)
+
+
 def test_the_back_sees_the_mirrored_front():
     stage = DiffusedMainViews(tiny_diffusion(), sampling=Sampling(steps=1))
     front = views([0.0])
@@ -388,7 +418,7 @@ def test_a_denoiser_with_other_channels_is_refused():
         ViewDiffusion(diffusion.unet, diffusion.autoencoder, channels=ViewChannels(coarse=True))
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"start": 0.0}, {"start": 1.5}, {"eta": 1.0}])
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"samples": 0}, {"start": 0.0}, {"start": 1.5}, {"eta": 1.0}])
 def test_impossible_sampling_is_refused(wrong: dict):
     with pytest.raises(InputError):
         Sampling(**wrong)
