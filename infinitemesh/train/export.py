@@ -23,6 +23,7 @@ from torch import Tensor
 
 from infinitemesh.bundle import NETWORKS, arguments, rebuilt
 from infinitemesh.errors import CheckpointError, InputError
+from infinitemesh.evaluate.overrides import apply_overrides, parse_overrides
 from infinitemesh.files import atomic_folder, atomic_write_all, write_bytes
 from infinitemesh.hub import CONFIG, WEIGHTS, load_network, write_checksums
 from infinitemesh.models.lrm import LargeReconstructionModel
@@ -99,12 +100,14 @@ def assemble(
     *,
     base: str | Path | None = "small",
     preset: str = "small",
+    settings: Sequence[str] = (),
     overwrite: bool = False,
 ) -> Path:
     """A pipeline folder with checksums from folders of networks, the later ones over the earlier, and a base.
 
     `base` is a pipeline whose stages stay where the weights bring nothing; settings of stages that it has not are the
-    preset's. Nothing untrained gets in: a front half that neither has is left out. Notes (.md) in `folder` stay there.
+    preset's, and `settings` ("main_views.sampling.steps=2", as `infinitemesh evaluate --set` takes them) change both.
+    Nothing untrained gets in: a front half that neither has is left out. Notes (.md) in `folder` stay there.
     """
     folder = Path(folder)
     notes = {path.name: path.read_bytes() for path in folder.glob("*.md")} if folder.is_dir() else {}
@@ -139,7 +142,7 @@ def assemble(
             stages[name] = rebuilt(stage, diffusion=diffusion, coarse=coarse, **trained_so)
         elif _is_diffused(stage) and stage.coarse is not None:
             stages[name] = rebuilt(stage, coarse=rebuilt(stage.coarse, network=lrm))
-    pipeline = InfiniteMeshPipeline(**stages, name=preset).eval()
+    pipeline = apply_overrides(InfiniteMeshPipeline(**stages, name=preset).eval(), parse_overrides(settings))
     pipeline.save_pretrained(folder, overwrite=overwrite)
     for name, content in notes.items():
         write_bytes(folder / name, content)
@@ -207,11 +210,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument("--parts", type=Path, nargs="+", required=True, help="exports, or folders of networks")
         parser.add_argument("--base", default="small", help="a pipeline; `none` for fresh stages")
         parser.add_argument("--preset", default="small")
+        parser.add_argument("--set", action="append", default=[], metavar="STAGE.SETTING=VALUE")
         parser.add_argument("--overwrite", action="store_true")
         args = parser.parse_args(given[1:])
         weights = [_unpacked_beside(part) for part in args.parts]
         base = None if args.base == "none" else args.base
-        assemble(args.folder, weights, base=base, preset=args.preset, overwrite=args.overwrite)
+        assemble(args.folder, weights, base=base, preset=args.preset, settings=args.set, overwrite=args.overwrite)
         size = sum(path.stat().st_size for path in args.folder.rglob("*") if path.is_file())
         sys.stdout.write(f"{args.folder}: {size / 1e6:.1f} MB\n")
         return

@@ -86,11 +86,12 @@ def test_assembling_joins_runs_into_a_pipeline_with_checksums(run, reconstructio
     home_folder.mkdir()
     (home_folder / "MODEL_CARD.md").write_text("stays")
     parts = ["--parts", str(home), str(reconstruction)]
-    main(["assemble", str(home_folder), *parts, "--base", str(base), "--preset", "tiny", "--overwrite"])
+    main(["assemble", str(home_folder), *parts, "--base", str(base), "--preset", "tiny", "--overwrite", "--set", "steps=3"])
     assert "MB" in capsys.readouterr().out
     assert (home_folder / "MODEL_CARD.md").read_text() == "stays"
     pipeline = InfiniteMeshPipeline.from_pretrained(verified(home_folder))
     main_views, between = pipeline.main_views, pipeline.view_interpolation
+    assert main_views.sampling.steps == between.sampling.steps == 3
     assert between.attend == "ring" and main_views.diffusion is not None
     assert main_views.coarse.network is pipeline.reconstruction.network is between.coarse.network
     assert pipeline.surface.decoders is pipeline.reconstruction.network.decoders
