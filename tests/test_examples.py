@@ -115,3 +115,13 @@ def test_the_sheet_of_truth_and_result(model: str, tmp_path: Path):
     (path,) = EXAMPLES.glob("make_sheet.py")
     runpy.run_path(str(path))["main"](str(tmp_path / "sheet.jpg"), model, ["mug"], 48)
     assert Image.open(tmp_path / "sheet.jpg").size[0] >= 8 * 48
+
+
+def test_the_strip_from_photograph_to_mesh(photo: str, model: str, tmp_path: Path):
+    strip = runpy.run_path(str(EXAMPLES / "make_strip.py"))
+    strip["main"](str(tmp_path / "strip.jpg"), model, [photo, photo], 48)
+    drawn = np.asarray(Image.open(tmp_path / "strip.jpg"), dtype=float)
+    columns = len(strip["LABELS"])
+    assert drawn.shape[1] == columns * 50 - 2
+    pictures = [drawn[14:62, 50 * k : 50 * k + 48] for k in range(columns)]
+    assert all((picture.min(-1) < 200).mean() > 0.02 for picture in pictures)  # none is empty
