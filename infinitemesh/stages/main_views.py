@@ -91,8 +91,8 @@ class DiffusedMainViews(MainViews):
 
     The reference of a view is the front, and with `mirror_back` that of the back is the mirrored front, whose outline
     is exact (Wonder3D has none of this); the condition is the front. With a `coarse` renderer, the reconstruction from
-    the front alone, seen from the others, is a further condition. `mirror_share` of the picture from behind is the
-    mirrored front itself, layers mixed as they cover: its outline is right, and most things look alike from behind.
+    the front alone, seen from the others, is a further condition. With `mirror_share` above 0 the view from behind
+    has the mirrored front's outline and this share of its colours: most things look alike from behind.
     `front_row` denoises the front along with the
     others, as Wonder3D does; its picture is not used. `normals` needs a denoiser with cross-domain layers; they come
     out in the world frame, zero for the given front.
@@ -253,10 +253,10 @@ def _towards_mirror(views: ViewSet, front: ViewSet, share: float) -> ViewSet:
     if not mix.any():
         return views
     mirror = mirrored(front)
-    alpha = torch.lerp(views.alpha, mirror.alpha.expand_as(views.alpha), mix)
+    covered = torch.lerp(views.alpha, mirror.alpha.expand_as(views.alpha), mix)
     layer = torch.lerp(views.rgb * views.alpha, (mirror.rgb * mirror.alpha).expand_as(views.rgb), mix)
-    rgb = torch.where(mix > 0, (layer / alpha.clamp(min=1e-4)).clamp(0, 1), views.rgb)
-    return replace(views, rgb=rgb, alpha=alpha)
+    rgb = torch.where(mix > 0, (layer / covered.clamp(min=1e-4)).clamp(0, 1), views.rgb)
+    return replace(views, rgb=rgb, alpha=torch.where(mix > 0, mirror.alpha, views.alpha))
 
 
 def world_normals(picture: Float[Tensor, "v 3 h w"], front: Camera) -> Float[Tensor, "v 3 h w"]:

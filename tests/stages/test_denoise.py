@@ -17,6 +17,7 @@ from infinitemesh.stages.denoise import (
     ViewDiffusion,
     ViewQuery,
     encode_views,
+    mean_picture,
     predict,
     sample_latents,
 )
@@ -323,32 +324,47 @@ def test_main_views_are_made_together_and_repeat(front_row: bool):
         torch.testing.assert_close(stage(front, seed=3).rgb, made.rgb, atol=1e-4, rtol=0)
 
 
-def test_several_samples_are_averaged_as_they_cover():
+def test_several_samples_are_averaged_and_reported_as_one_task():
     diffusion, asked, heard = tiny_diffusion(), query(), []
     seeds = [[1, 2, 3], [4, 5, 6]]
-    first = diffusion.sample(asked, seeds, Sampling(steps=2))
-    both = diffusion.sample(asked, seeds, Sampling(steps=2, samples=2), on_step=lambda *said: heard.append(said))
-    assert heard[0] == (0, 4) and heard[-1] == (4, 4) and heard == sorted(heard)
-    second_alpha = 2 * both[:, :, :, 3:] - first[:, :, :, 3:]
-    cover = first[:, :, :, 3:].clamp(min=1e-4), second_alpha.clamp(min=1e-4)
-    second = (both[:, :, :, :3] * (cover[0] + cover[1]) - first[:, :, :, :3] * cover[0]) / cover[1]
-    assert second_alpha.amin() > -1e-4 and second_alpha.amax() < 1 + 1e-4
-    visible = (cover[1] > 0.05).expand_as(second)
-    assert second[visible].amin() > -1e-2 and second[visible].amax() < 1 + 1e-2
-    assert (second_alpha - first[:, :, :, 3:]).abs().amax() > 1e-3  # another sample, not the same again
+    one = diffusion.sample(asked, seeds, Sampling(steps=2))
+    mean = diffusion.sample(asked, seeds, Sampling(steps=2, samples=3), on_step=lambda *said: heard.append(said))
+    assert heard[0] == (0, 6) and heard[-1] == (6, 6) and heard == sorted(heard)
+    assert not torch.allclose(mean, one, atol=1e-3)
+    torch.testing.assert_close(diffusion.sample(asked, seeds, Sampling(steps=2, samples=3)), mean)
 
 
-def test_a_share_of_the_back_is_the_mirrored_front():
+def test_a_mean_picture_mixes_colours_as_they_cover_and_has_a_firm_outline():
+    red, blue = torch.tensor([1.0, 0, 0]), torch.tensor([0, 0, 1.0])
+    alphas = torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.5, 0.0, 0.5], [1.0, 0.0, 0.0, 0.0, 0.0]])
+    pictures = [
+        torch.cat([(red if k == 0 else blue)[:, None].expand(3, 5), alpha[None]])[None, :, None]
+        for k, alpha in enumerate(alphas)
+    ]
+    mean = mean_picture(pictures)[0, :, 0]
+    torch.testing.assert_close(mean[:3, 0], (red + 2 * blue) / 3)
+    torch.testing.assert_close(mean[:3, 2], (red + 0.5 * blue) / 1.5, atol=1e-3, rtol=0)
+    assert mean[3, 0] == 1 and mean[3, 3] == 0 and mean[3, 4] == 0  # all agree; none does; a sixth is too little
+    assert 0 < mean[3, 1] < 0.5 < mean[3, 2] < 1  # a third below the outline, a half above it
+    assert mean_picture(pictures[:1]) is pictures[0]
+
+
+def test_the_back_has_the_mirrored_outline_and_a_share_of_its_colours():
     front, made = views([0.0]), {}
     for share in (0.0, 0.25, 1.0):
         stage = DiffusedMainViews(tiny_diffusion(), sampling=Sampling(steps=1), mirror_share=share)
         made[share] = stage(front, seed=1)
+    mirror, plain = front.rgb[0].flip(-1), made[0.0]
+    alpha = front.alpha[0].flip(-1)
     for share, ring in made.items():
-        torch.testing.assert_close(ring.rgb[[0, 1, 3]], made[0.0].rgb[[0, 1, 3]])
-        torch.testing.assert_close(ring.alpha[2], torch.lerp(made[0.0].alpha[2], front.alpha[0].flip(-1), share))
-        layers = [v.rgb * v.alpha for v in (ring[[2]], made[0.0][[2]])]
-        mixed = torch.lerp(layers[1][0], (front.rgb * front.alpha)[0].flip(-1), share)
-        torch.testing.assert_close(layers[0][0], mixed, atol=1e-5, rtol=0)
+        torch.testing.assert_close(ring.rgb[[0, 1, 3]], plain.rgb[[0, 1, 3]])
+        torch.testing.assert_close(ring.alpha[[0, 1, 3]], plain.alpha[[0, 1, 3]])
+        if share:
+            torch.testing.assert_close(ring.alpha[2], alpha)
+            part = share * alpha / (share * alpha + (1 - share) * plain.alpha[2]).clamp(min=1e-4)
+            mixed = torch.lerp(plain.rgb[2], mirror, part)
+            seen = (alpha > 0).expand(3, -1, -1)
+            torch.testing.assert_close(ring.rgb[2][seen], mixed[seen], atol=1e-4, rtol=0)
     with pytest.raises(InputError, match="mirror_share"):
         DiffusedMainViews(tiny_diffusion(), mirror_share=1.5)
 
