@@ -338,10 +338,10 @@ def test_a_mean_picture_mixes_colours_as_they_cover_and_has_a_firm_outline():
     red, blue = torch.tensor([1.0, 0, 0]), torch.tensor([0, 0, 1.0])
     alphas = torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.5, 0.0, 0.5], [1.0, 0.0, 0.0, 0.0, 0.0]])
     pictures = [
-        torch.cat([(red if k == 0 else blue)[:, None].expand(3, 5), alpha[None]])[None, :, None]
+        torch.cat([(red if k == 0 else blue)[:, None].expand(3, 5), alpha[None]])[None, :, None].expand(1, 4, 5, 5)
         for k, alpha in enumerate(alphas)
     ]
-    mean = mean_picture(pictures)[0, :, 0]
+    mean = mean_picture(pictures)[0, :, 0]  # rows are alike
     torch.testing.assert_close(mean[:3, 0], (red + 2 * blue) / 3)
     torch.testing.assert_close(mean[:3, 2], (red + 0.5 * blue) / 1.5, atol=1e-3, rtol=0)
     assert mean[3, 0] == 1 and mean[3, 3] == 0 and mean[3, 4] == 0  # all agree; none does; a sixth is too little
