@@ -1,4 +1,4 @@
-"""One photograph to one textured mesh: with the bundled weights, without a network, about 20 s on two CPU cores.
+"""One photograph to one textured mesh: with the bundled weights, offline, about 20 s on two CPU cores.
 
 They were trained briefly: the front is the photograph, unseen sides are blurred, thin parts break.
 
