@@ -36,7 +36,7 @@ def hollowness(
     shares = []
     for ids in torch.arange(len(pack), device=pack.device).split(at_once):
         ring = Camera.orbit([k * 360 / num_views for k in range(num_views)], device=pack.device)
-        camera = Camera(*(x.expand(len(ids), *x.shape) for x in (ring.cam_from_world, ring.intrinsics)))
+        camera = Camera(ring.cam_from_world.expand(len(ids), -1, -1, -1), ring.intrinsics.expand(len(ids), -1, -1, -1))
         views = render_batch(pack, ids, plain_rigs(pack, ids), camera, size=size, supersample=1)
         hull = in_hull(cache.points[ids, cache.num_near :: 2].float(), camera, views.alpha)
         empty = hull & (cache.distance[ids, cache.num_near :: 2] > 0)

@@ -72,7 +72,7 @@ class ViewCache:
     def advance(self, step: int) -> None:
         """Makes the batches that are due by `step` and missing; the first call makes, or reads, the first ones."""
         options = self.options
-        first = {
+        first: dict[Kind, int] = {
             kind: min(options.first or options.of(kind), options.of(kind)) // options.at_once for kind in self.kinds
         }
         if options.folder is not None and not any(self.made.values()):
@@ -106,7 +106,7 @@ class ViewCache:
     def _first_from(self, folder: Path, first: Mapping[Kind, int]) -> None:
         """Reads the first entries, or makes them and writes them."""
         name = self.fingerprint()
-        files = {
+        files: dict[tuple[Kind, int], Path] = {
             (kind, begin): folder / f"{name}-{kind}-{begin:06d}.safetensors"
             for kind in self.kinds
             for begin in range(0, first[kind] * self.options.at_once, ENTRIES_PER_FILE)

@@ -86,7 +86,8 @@ def test_assembling_joins_runs_into_a_pipeline_with_checksums(run, reconstructio
     home_folder.mkdir()
     (home_folder / "MODEL_CARD.md").write_text("stays")
     parts = ["--parts", str(home), str(reconstruction)]
-    main(["assemble", str(home_folder), *parts, "--base", str(base), "--preset", "tiny", "--overwrite", "--set", "steps=3"])
+    chosen = ["--preset", "tiny", "--overwrite", "--set", "steps=3"]
+    main(["assemble", str(home_folder), *parts, "--base", str(base), *chosen])
     assert "MB" in capsys.readouterr().out
     assert (home_folder / "MODEL_CARD.md").read_text() == "stays"
     pipeline = InfiniteMeshPipeline.from_pretrained(verified(home_folder))
