@@ -156,7 +156,7 @@ def recipe_table(
         parts += [markdown_table(group, intervals=intervals), describe_protocol(group[0]) + "\n"]
         failures = [f"- {result.system}: {line}" for result in group for line in describe_failures(result)]
         parts += [*failures, ""] if failures else []
-    parts += ["Each row alone:\n", "```sh", *row_commands(recipe, options), "```", ""]
+    parts += ["Each row alone:\n", "```console", *row_commands(recipe, options), "```", ""]
     return "\n".join(parts)
 
 
