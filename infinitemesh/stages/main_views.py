@@ -92,7 +92,8 @@ class DiffusedMainViews(MainViews):
     The reference of a view is the front, and with `mirror_back` that of the back is the mirrored front, whose outline
     is exact (Wonder3D has none of this); the condition is the front. With a `coarse` renderer, the reconstruction from
     the front alone, seen from the others, is a further condition. With `mirror_share` above 0 the view from behind
-    has the mirrored front's outline and this share of its colours: most things look alike from behind. `front_row` denoises the front along with the
+    has the mirrored front's outline and this share of its colours: most things look alike from behind. `front_row`
+    denoises the front along with the
     others, as Wonder3D does; its picture is not used. `normals` needs a denoiser with cross-domain layers; they come
     out in the world frame, zero for the given front.
     """
