@@ -4,6 +4,7 @@ A buffer of (object, rig, ring of views) is refreshed a few entries at a time an
 of a quarter of the batch, an entry is seen four times on average, each time with other points, views and degradations.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -71,10 +72,17 @@ def render_rings(
 
 
 class ReplayBuffer:
-    """`capacity` entries; the oldest are replaced first."""
+    """`capacity` entries; the oldest are replaced first. `render(num, generator)` makes them, by default as rings."""
 
-    def __init__(self, pack: ObjectPack, options: RingOptions, capacity: int):
-        self.pack, self.options, self.capacity = pack, options, capacity
+    def __init__(
+        self,
+        pack: ObjectPack,
+        options: RingOptions,
+        capacity: int,
+        render: Callable[[int, torch.Generator], RingSamples] | None = None,
+    ):
+        self.device, self.capacity = pack.device, capacity
+        self.render = render or (lambda num, generator: render_rings(pack, num, options, generator))
         self.filled, self.next = 0, 0
         device, v, s = pack.device, options.num_views, options.size
         self.object_ids = torch.zeros(capacity, dtype=torch.int64, device=device)
@@ -91,8 +99,8 @@ class ReplayBuffer:
         num = min(num, self.capacity)
         for first in range(0, num, ENTRIES_PER_RENDER):
             count = min(ENTRIES_PER_RENDER, num - first)
-            fresh = render_rings(self.pack, count, self.options, generator)
-            slots = (torch.arange(count, device=self.pack.device) + self.next) % self.capacity
+            fresh = self.render(count, generator)
+            slots = (torch.arange(count, device=self.device) + self.next) % self.capacity
             self.object_ids[slots] = fresh.object_ids
             self.rotation[slots], self.scale[slots], self.offset[slots] = (
                 fresh.rig.rotation, fresh.rig.scale, fresh.rig.offset,
@@ -108,7 +116,7 @@ class ReplayBuffer:
 
     def draw(self, num: int, generator: torch.Generator) -> RingSamples:
         """`num` entries with repetition."""
-        at = torch.randint(self.filled, (num,), generator=generator, device=self.pack.device)
+        at = torch.randint(self.filled, (num,), generator=generator, device=self.device)
         return RingSamples(
             self.object_ids[at],
             Rig(self.rotation[at], self.scale[at], self.offset[at]),

@@ -57,9 +57,11 @@ class ReconstructionRecipe(Recipe):
         return ReconstructionTask(ingredients.pack, cache, self.options, ingredients.perceptual)
 
     def smoke(self) -> "ReconstructionRecipe":
+        photographs = self.options.data.photographs
         data = ReconstructionData(
             objects=2, points=256, num_views=(4, 1), rings=RingOptions(size=32),
             replay=min(self.options.data.replay, 4), refresh=2,
+            photographs=photographs and replace(photographs, objects=2, replay=4, refresh=2),
         )  # fmt: skip
         surface = SurfaceStage(resolution=12, views=2, size=32, objects=2)
         options = replace(self.options, preset="tiny", model={}, start_from=None, data=data, surface=surface)
@@ -88,14 +90,17 @@ class ViewsRecipe(Recipe):
         self.options = options
 
     def task(self, ingredients: Ingredients) -> ViewsTask:
-        return ViewsTask(ingredients.pack, self.options, seed=ingredients.seed)
+        return ViewsTask(ingredients.pack, self.options, ingredients.perceptual, seed=ingredients.seed)
 
     def smoke(self) -> "ViewsRecipe":
         groups = replace(self.options.groups, supersample=1)
         cache = CacheOptions(entries=4, at_once=2, first=2, every=1)
         fresh = {"unet": {}, "image_encoder": {}, "autoencoder": None, "reconstruction": None, "start_from": None}
+        pictures = replace(self.options.pictures, views=min(self.options.pictures.views, 2))
         return ViewsRecipe(
-            replace(self.options, preset="tiny", **fresh, rows=8, groups=groups, cache=cache, compile=False)
+            replace(
+                self.options, preset="tiny", **fresh, rows=8, groups=groups, cache=cache, pictures=pictures, compile=False
+            )
         )
 
 

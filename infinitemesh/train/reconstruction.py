@@ -31,6 +31,7 @@ from infinitemesh.train.generated_rings import draw_rings, load_rings
 from infinitemesh.train.hollowness import hollowness, in_hull
 from infinitemesh.train.loop import Task
 from infinitemesh.train.reconstruction_loss import PointLossWeights, RenderLossWeights, point_loss, render_loss
+from infinitemesh.train.view_groups import GroupOptions, photograph_samples
 from infinitemesh.types import Camera
 
 ADDITIONS = ("projection_lift.mix_spread.", "projection_lift.context.")  # parts that start as no change
@@ -45,6 +46,16 @@ VIEWS_OF_12 = {  # which of a ring of twelve a network is shown
 
 
 @dataclass(frozen=True, kw_only=True)
+class PhotographData:
+    """What steps of one view are shown instead of a ring's first view: fronts as a pipeline is given them."""
+
+    objects: int = 64  # a step; one view costs little
+    replay: int = 8192
+    refresh: int = 16
+    fronts: GroupOptions = GroupOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReconstructionData:
     objects: int = 32
     points: int = 4096
@@ -56,6 +67,7 @@ class ReconstructionData:
     degradations: DegradationRanges = DegradationRanges(drop=0.0)
     generated: Path | None = None  # rings that `train.generated_rings` made of these objects,
     generated_share: float = 0.5  # shown in this share of steps, and not degraded further
+    photographs: PhotographData | None = None  # None: steps of one view see the front of a ring
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,15 +137,14 @@ class ReconstructionTask(Task):
         replay = options.data.replay
         self.buffer = ReplayBuffer(pack, options.data.rings, replay) if replay else None
         self.generated = load_rings(options.data.generated, pack) if options.data.generated else None
+        self.photographs = _photographs(pack, options.data) if options.data.photographs else None
 
     def batch(self, step: int, generator: torch.Generator) -> ReconstructionBatch:
         data, surface = self.options.data, self.options.stage == "surface"
-        num = self.options.surface.objects if surface else data.objects
-        generated = self._generated(num, generator)
-        rings = generated or self._rings(num, generator)
         shown = list(VIEWS_OF_12[data.num_views[step % len(data.num_views)]])
-        rgba = as_float(rings.rgba[:, shown])
-        if generated is None and torch.rand((), generator=generator, device=generator.device) < data.degraded:
+        rings, degradable = self._seen(len(shown), generator)
+        num, rgba = len(rings.object_ids), as_float(rings.rgba[:, shown])
+        if degradable and torch.rand((), generator=generator, device=generator.device) < data.degraded:
             strength = torch.rand(num, generator=generator, device=generator.device)
             spoilt = degrade_views(
                 rgba[:, :, :3], rgba[:, :, 3:], generator, strength=strength, ranges=data.degradations
@@ -167,18 +178,20 @@ class ReconstructionTask(Task):
     def save(self, folder: Path) -> None:
         self.model.save_pretrained(folder)
 
-    def _generated(self, num: int, generator: torch.Generator) -> RingSamples | None:
-        if self.generated is None:
-            return None
-        chosen = torch.rand((), generator=generator, device=generator.device) < self.options.data.generated_share
-        return draw_rings(self.generated, num, generator) if chosen else None
-
-    def _rings(self, num: int, generator: torch.Generator) -> RingSamples:
+    def _seen(self, num_views: int, generator: torch.Generator) -> tuple[RingSamples, bool]:
+        """Objects as they are seen in this step, and whether their views may be degraded further."""
+        data, surface = self.options.data, self.options.stage == "surface"
+        num = self.options.surface.objects if surface else data.objects
+        if num_views == 1 and data.photographs is not None and self.photographs is not None:
+            num = num if surface else data.photographs.objects
+            return _replayed(self.photographs, num, data.photographs.refresh, generator), False
+        if self.generated is not None:
+            chosen = torch.rand((), generator=generator, device=generator.device) < data.generated_share
+            if chosen:
+                return draw_rings(self.generated, num, generator), False
         if self.buffer is None:
-            return render_rings(self.pack, num, self.options.data.rings, generator)
-        fresh = self.options.data.refresh if self.buffer.filled else min(16 * num, self.buffer.capacity)
-        self.buffer.refresh(fresh, generator)
-        return self.buffer.draw(num, generator)
+            return render_rings(self.pack, num, data.rings, generator), True
+        return _replayed(self.buffer, num, data.refresh, generator), True
 
     def _targets(self, rings: RingSamples, generator: torch.Generator) -> Targets:
         stage = self.options.surface
@@ -210,6 +223,22 @@ class ReconstructionTask(Task):
             regularity,
             self.options.surface.render,
         )
+
+
+def _photographs(pack: ObjectPack, data: ReconstructionData) -> ReplayBuffer:
+    photographs = data.photographs
+    assert photographs is not None
+    size = data.rings.size
+
+    def render(num: int, generator: torch.Generator) -> RingSamples:
+        return photograph_samples(pack, num, size, photographs.fronts, generator)
+
+    return ReplayBuffer(pack, replace(data.rings, num_views=1), photographs.replay, render)
+
+
+def _replayed(buffer: ReplayBuffer, num: int, refresh: int, generator: torch.Generator) -> RingSamples:
+    buffer.refresh(refresh if buffer.filled else min(16 * num, buffer.capacity), generator)
+    return buffer.draw(num, generator)
 
 
 def started(options: ReconstructionOptions) -> LargeReconstructionModel:

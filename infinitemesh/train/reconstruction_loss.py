@@ -22,6 +22,7 @@ class PointLossWeights:
     cavity: float = (
         1.0  # of points outside the object that every view sees covered; above 1, hollows are asked for harder
     )
+    inside: float = 1.0  # of points inside the object; above 1, what is uncertain is filled sooner: IoU wants w > 1
     colour_band: float = 0.03  # colour is asked for this near the surface
 
 
@@ -37,6 +38,7 @@ def point_loss(
     sdf, colour = sdf.float(), colour.float()
     limit = weights.truncation
     share = torch.ones_like(sdf) if cavity is None else torch.where(cavity, weights.cavity, 1.0)
+    share = torch.where(truth.distance < 0, weights.inside * share, share)
     share = share / share.mean()
     distance = (share * (sdf.clamp(-limit, limit) - truth.distance.clamp(-limit, limit)).abs()).mean()
     inside = (truth.distance < 0).float()

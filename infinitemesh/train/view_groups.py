@@ -19,9 +19,10 @@ from infinitemesh.data.degradations import DegradationRanges, degrade_views
 from infinitemesh.data.lighting import random_lighting
 from infinitemesh.data.materials import MaterialChances, Materials, random_materials
 from infinitemesh.data.object_pack import ObjectPack
+from infinitemesh.data.replay import RingSamples
 from infinitemesh.data.rigs import Rig, RigRanges, frame_like_inference, random_rigs
 from infinitemesh.data.training_views import draw_objects, render_batch
-from infinitemesh.data.view_cameras import photograph_cameras
+from infinitemesh.data.view_cameras import orbit_cameras, photograph_cameras
 from infinitemesh.models.autoencoder import ImageAutoencoder
 from infinitemesh.models.conditioning import Domain
 from infinitemesh.stages.coarse import CoarseRenderer
@@ -145,44 +146,11 @@ def asked_by(stage: Any, views: Sequence[ViewSet]) -> ViewQuery:
     return query
 
 
-class GroupMaker:
-    """Makes groups of random objects on the pack's device. The networks are frozen and may be in half precision."""
+class SceneMaker:
+    """Random objects and the pictures that a pipeline would be given of them, on the pack's device."""
 
-    def __init__(
-        self,
-        pack: ObjectPack,
-        autoencoder: ImageAutoencoder,
-        coarse: CoarseRenderer | None,
-        size: int,
-        options: GroupOptions = GroupOptions(),
-    ):
-        self.pack, self.autoencoder, self.coarse = pack, autoencoder, coarse
-        self.size, self.options = size, options
-
-    @torch.no_grad()
-    def make(self, kind: Kind, num: int, generator: torch.Generator) -> ViewGroups:
-        """`num` groups, each of its own object, seen from the same places."""
-        scene = self.scene(num, generator)
-        if kind == "main":
-            views = self.view_sets(self.fronts(scene, generator), MAIN_AZIMUTHS_DEG[:1])
-            query = asked_by(DiffusedMainViews(QueryRecorder(self.size), coarse=self.coarse), views)
-        else:
-            views = self.view_sets(self.rings(scene, generator), MAIN_AZIMUTHS_DEG)
-            stage = DiffusedInterpolation(
-                QueryRecorder(self.size), coarse=self.coarse, attend="ring", trajectory=self._trajectory(generator)
-            )
-            query = asked_by(stage, views)
-        return ViewGroups(
-            query.camera,
-            query.picture_camera,
-            to_8_bit(query.pictures),
-            query.reference,
-            query.condition,
-            query.num_known,
-            latents=self._encode(query.pictures),
-            coarse=None if query.coarse is None else self._encode(query.coarse),
-            clean=self._encode(self.render(scene, query.camera)),
-        )
+    def __init__(self, pack: ObjectPack, size: int, options: GroupOptions = GroupOptions()):
+        self.pack, self.size, self.options = pack, size, options
 
     def scene(self, num: int, generator: torch.Generator) -> "Scene":
         """Random objects, turned and painted at random."""
@@ -241,6 +209,46 @@ class GroupMaker:
         main = torch.ones(len(azimuths_deg), dtype=torch.bool, device=self.pack.device)
         return [ViewSet(each[:, :3], each[:, 3:], camera, main) for each in rgba]
 
+
+class GroupMaker(SceneMaker):
+    """Makes groups of random objects. The networks are frozen and may be in half precision."""
+
+    def __init__(
+        self,
+        pack: ObjectPack,
+        autoencoder: ImageAutoencoder,
+        coarse: CoarseRenderer | None,
+        size: int,
+        options: GroupOptions = GroupOptions(),
+    ):
+        super().__init__(pack, size, options)
+        self.autoencoder, self.coarse = autoencoder, coarse
+
+    @torch.no_grad()
+    def make(self, kind: Kind, num: int, generator: torch.Generator) -> ViewGroups:
+        """`num` groups, each of its own object, seen from the same places."""
+        scene = self.scene(num, generator)
+        if kind == "main":
+            views = self.view_sets(self.fronts(scene, generator), MAIN_AZIMUTHS_DEG[:1])
+            query = asked_by(DiffusedMainViews(QueryRecorder(self.size), coarse=self.coarse), views)
+        else:
+            views = self.view_sets(self.rings(scene, generator), MAIN_AZIMUTHS_DEG)
+            stage = DiffusedInterpolation(
+                QueryRecorder(self.size), coarse=self.coarse, attend="ring", trajectory=self._trajectory(generator)
+            )
+            query = asked_by(stage, views)
+        return ViewGroups(
+            query.camera,
+            query.picture_camera,
+            to_8_bit(query.pictures),
+            query.reference,
+            query.condition,
+            query.num_known,
+            latents=self._encode(query.pictures),
+            coarse=None if query.coarse is None else self._encode(query.coarse),
+            clean=self._encode(self.render(scene, query.camera)),
+        )
+
     def _trajectory(self, generator: torch.Generator) -> Trajectory:
         options, device = self.options, generator.device
         draws = torch.rand(2 + 4 * 2 * 2, generator=generator, device=device).tolist()
@@ -270,6 +278,18 @@ class Scene:
     rig: Rig
     materials: Materials
     is_photographed: Bool[Tensor, " b"]
+
+
+@torch.no_grad()
+def photograph_samples(
+    pack: ObjectPack, num: int, size: int, options: GroupOptions, generator: torch.Generator
+) -> RingSamples:
+    """Fronts alone, as `GroupMaker` makes them, told to be level orthographic views: what a coarse render is made from."""
+    maker = SceneMaker(pack, size, options)
+    scene = maker.scene(num, generator)
+    rgba = to_8_bit(maker.fronts(scene, generator))
+    zero = torch.zeros(num, 1, device=pack.device)
+    return RingSamples(scene.object_ids, scene.rig, orbit_cameras(zero, zero), rgba, scene.materials)
 
 
 def to_8_bit(rgba: Float[Tensor, "*n"]) -> UInt8[Tensor, "*n"]:

@@ -27,7 +27,8 @@ from infinitemesh.models.multiview_unet import MultiViewUNet
 from infinitemesh.models.schedulers import NoiseSchedule
 from infinitemesh.stages.coarse import CoarseRenderer
 from infinitemesh.stages.denoise import PIXELS_PER_LATENT, ViewChannels, ViewDiffusion, encode_views
-from infinitemesh.train.diffusion_loss import DiffusionLossOptions, diffusion_loss
+from infinitemesh.train.autoencoder_loss import PerceptualDistance
+from infinitemesh.train.diffusion_loss import DiffusionLossOptions, PictureLoss, PictureLossWeights, diffusion_loss
 from infinitemesh.train.loop import Task
 from infinitemesh.train.view_cache import CacheOptions, ViewCache
 from infinitemesh.train.view_groups import GroupMaker, GroupOptions, Kind, ViewGroups
@@ -49,6 +50,7 @@ class ViewsOptions:
     channels: ViewChannels = ViewChannels(coarse=True)
     schedule: NoiseSchedule = NoiseSchedule(prediction="v_prediction", zero_terminal_snr=True)
     loss: DiffusionLossOptions = DiffusionLossOptions()
+    pictures: PictureLossWeights = PictureLossWeights()
     kinds: Sequence[Kind] = ("main", "between")  # taken in turn, a step each
     rows: int = 384  # views to make in a step, so 128 groups of main views or 48 of views between
     groups: GroupOptions = GroupOptions()
@@ -69,13 +71,21 @@ class ViewsTask(Task):
 
     name = "views"
 
-    def __init__(self, pack: ObjectPack, options: ViewsOptions, *, seed: int = 0):
+    def __init__(
+        self,
+        pack: ObjectPack,
+        options: ViewsOptions,
+        perceptual: PerceptualDistance | None = None,
+        *,
+        seed: int = 0,
+    ):
         self.pack, self.options = pack, options
-        self.errors: dict[str, Tensor] = {}
+        self.latest: dict[str, Tensor] = {}
         device = pack.device
         self.autoencoder = _autoencoder(options)
         unet, image_encoder = denoiser_networks(options, self.autoencoder.latent_channels)
-        self.network = self.denoiser = ViewDenoiser(unet, image_encoder, options).to(device).train()
+        pictures = self._picture_loss(device, perceptual) if options.pictures.views else None
+        self.network = self.denoiser = ViewDenoiser(unet, image_encoder, options, pictures).to(device).train()
         if device.type == "cuda":
             nn.Module.to(unet, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if options.compile:
@@ -95,10 +105,18 @@ class ViewsTask(Task):
         return ViewsBatch(groups, generator)
 
     def loss(self, network: nn.Module, batch: ViewsBatch, step: int) -> dict[str, Tensor]:
-        """With the latest error of every kind, so that a log that looks at every tenth step tells of all."""
+        """With the latest terms of every kind, so that a log that looks at every tenth step tells of all."""
         terms = network(batch)
-        self.errors[f"error_{self.options.kinds[step % len(self.options.kinds)]}"] = terms["error"]
-        return {"loss": terms["loss"], **self.errors}
+        kind = self.options.kinds[step % len(self.options.kinds)]
+        self.latest |= {f"{name}_{kind}": term.detach() for name, term in terms.items() if name != "loss"}
+        return {"loss": terms["loss"], **self.latest}
+
+    def _picture_loss(self, device: torch.device, perceptual: PerceptualDistance | None) -> PictureLoss:
+        autoencoder = deepcopy(self.autoencoder).requires_grad_(False)
+        nn.Module.to(autoencoder, device)
+        return PictureLoss(
+            lambda latents: autoencoder.decode_raw(autoencoder.denormalise(latents)), self.options.pictures, perceptual
+        )
 
     def save(self, folder: Path) -> None:
         """The denoiser, the image encoder and the autoencoder in folders of their own, and what they agree on."""
@@ -113,9 +131,15 @@ class ViewsTask(Task):
 class ViewDenoiser(nn.Module):
     """From groups to the loss in one forward, so that DDP sees it."""
 
-    def __init__(self, unet: MultiViewUNet, image_encoder: ImageEncoder, options: ViewsOptions):
+    def __init__(
+        self,
+        unet: MultiViewUNet,
+        image_encoder: ImageEncoder,
+        options: ViewsOptions,
+        pictures: PictureLoss | None = None,
+    ):
         super().__init__()
-        self.unet, self.image_encoder, self.options = unet, image_encoder, options
+        self.unet, self.image_encoder, self.options, self.pictures = unet, image_encoder, options, pictures
 
     def forward(self, batch: ViewsBatch) -> dict[str, Tensor]:
         groups, options = batch.groups, self.options
@@ -126,7 +150,9 @@ class ViewDenoiser(nn.Module):
             image_encoder=self.image_encoder,
             token_width=int(self.unet.config["cross_attention_dim"]),
         )
-        return diffusion_loss(self.unet, options.schedule, views, groups.clean, batch.generator, options.loss)
+        return diffusion_loss(
+            self.unet, options.schedule, views, groups.clean, batch.generator, options.loss, self.pictures
+        )
 
 
 def denoiser_networks(options: ViewsOptions, latent_channels: int) -> tuple[MultiViewUNet, ImageEncoder]:
