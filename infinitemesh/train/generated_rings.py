@@ -22,7 +22,7 @@ from tqdm import tqdm
 from infinitemesh.data.materials import MaterialChances
 from infinitemesh.data.object_pack import ObjectPack, load_packs
 from infinitemesh.data.replay import RingSamples
-from infinitemesh.data.rigs import Rig
+from infinitemesh.data.rigs import Rig, RigRanges
 from infinitemesh.errors import InputError
 from infinitemesh.files import atomic_write, check_output
 from infinitemesh.hub import load_network
@@ -39,7 +39,12 @@ from infinitemesh.train.view_groups import GroupMaker, GroupOptions, to_8_bit
 from infinitemesh.train.views import load_diffusion
 from infinitemesh.types import MAIN_AZIMUTHS_DEG, Camera
 
-FRONTS = GroupOptions(photographed=0.9, framed=1.0, materials=MaterialChances(new_texture=0.0, recolour=0.0))
+FRONTS = GroupOptions(
+    photographed=0.9,
+    framed=1.0,
+    rigs=RigRanges(tilt_deg=(-15.0, 25.0), level=0.5, facing=0.4),
+    materials=MaterialChances(new_texture=0.0, recolour=0.0),
+)
 """Framed as at inference, in the objects' own colours, since points are supervised in those."""
 
 
