@@ -99,7 +99,14 @@ class ViewsRecipe(Recipe):
         pictures = replace(self.options.pictures, views=min(self.options.pictures.views, 2))
         return ViewsRecipe(
             replace(
-                self.options, preset="tiny", **fresh, rows=8, groups=groups, cache=cache, pictures=pictures, compile=False
+                self.options,
+                preset="tiny",
+                **fresh,
+                rows=8,
+                groups=groups,
+                cache=cache,
+                pictures=pictures,
+                compile=False,
             )
         )
 

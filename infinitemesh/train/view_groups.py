@@ -284,7 +284,7 @@ class Scene:
 def photograph_samples(
     pack: ObjectPack, num: int, size: int, options: GroupOptions, generator: torch.Generator
 ) -> RingSamples:
-    """Fronts alone, as `GroupMaker` makes them, told to be level orthographic views: what a coarse render is made from."""
+    """Fronts as `GroupMaker` makes them, told to be level orthographic views: what coarse renders are made from."""
     maker = SceneMaker(pack, size, options)
     scene = maker.scene(num, generator)
     rgba = to_8_bit(maker.fronts(scene, generator))

@@ -84,7 +84,8 @@ def test_framed_rings_show_the_front_as_a_photograph_is_framed(pack):
 
 
 def test_the_oldest_entries_are_replaced_first_and_only_filled_ones_are_drawn(pack):
-    buffer = ReplayBuffer(pack, RingOptions(num_views=1, size=8), 6)
+    options = RingOptions(num_views=1, size=8)
+    buffer = ReplayBuffer(pack, options, 6)
     buffer.refresh(2, seeded(0))
     assert (buffer.filled, buffer.next) == (2, 2)
     assert (buffer.draw(50, seeded()).rig.scale > 0).all()  # empty ones have scale 0
@@ -93,7 +94,7 @@ def test_the_oldest_entries_are_replaced_first_and_only_filled_ones_are_drawn(pa
     buffer.refresh(2, seeded(2))
     assert (buffer.filled, buffer.next) == (6, 1)
     assert torch.equal(buffer.rgba[1:5], kept[1:5])
-    fresh = render_rings(pack, 2, buffer.options, seeded(2))
+    fresh = render_rings(pack, 2, options, seeded(2))
     assert torch.equal(buffer.rgba[[5, 0]], fresh.rgba)
     assert torch.equal(buffer.object_ids[[5, 0]], fresh.object_ids)
 

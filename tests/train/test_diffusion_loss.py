@@ -11,6 +11,8 @@ from infinitemesh.models.schedulers import NoiseSchedule
 from infinitemesh.stages.denoise import ViewBatch
 from infinitemesh.train.diffusion_loss import (
     DiffusionLossOptions,
+    PictureLoss,
+    PictureLossWeights,
     diffusion_loss,
     draw_dropout,
     draw_timesteps,
@@ -135,3 +137,52 @@ def test_known_views_enter_and_are_not_judged():
     diffusion_loss(network, NoiseSchedule(), replace(batch, conditions=three, known=known), clean, generator(), options)
     torch.testing.assert_close(network.seen["sample"][2::3, :4], known[:, 0])
     assert network.seen["timestep"][2::3].tolist() == [0, 0] and network.seen["num_views"] == 3
+
+
+def test_terminal_groups_come_first_and_see_pure_noise():
+    batch, clean = example(groups=10)
+    schedule = NoiseSchedule(prediction="v_prediction", zero_terminal_snr=True)
+    network, options = Recording(), DiffusionLossOptions(dropout=0.0, terminal=0.6, min_snr_gamma=None)
+    terms = diffusion_loss(network, schedule, batch, clean, generator(), options)
+    times = network.seen["timestep"].reshape(10, 2)
+    assert (times[:6] == 999).all() and (times[6:] < 999).any()
+    noise = network.seen["sample"][:12, :4]  # and this network answers it back, where minus the truth is asked for
+    torch.testing.assert_close(terms["terminal"], (noise + clean.flatten(0, 1)[:12]).square().mean())
+    other, _ = example(groups=10)
+    diffusion_loss(network, schedule, other, clean + 1, generator(), options)
+    torch.testing.assert_close(network.seen["sample"][:12, :4], noise)  # nothing of the truth shows
+
+
+def paint(latents):
+    """A decoder by hand: a grey of the first channel, alpha of the second."""
+    return torch.cat([latents[:, :1].expand(-1, 3, -1, -1), latents[:, 1:2]], dim=1).sigmoid()
+
+
+def test_pictures_after_one_step_are_compared_with_the_decoded_truth():
+    batch, clean = example(groups=4)
+    schedule = NoiseSchedule(prediction="v_prediction", zero_terminal_snr=True)
+    weights = PictureLossWeights(views=3, colour=5.0, alpha=2.0, perceptual=0.5)
+    pictures = PictureLoss(paint, weights, lambda a, b: (a - b).abs().mean((1, 2, 3)))
+    options = DiffusionLossOptions(dropout=0.0, terminal=0.5)
+    right = diffusion_loss(Knowing(schedule, clean), schedule, batch, clean, generator(), options, pictures)
+    assert right["picture"] < 1e-6 and right["loss"] < 1e-6
+    wrong = diffusion_loss(Knowing(schedule, clean, -0.3), schedule, batch, clean, generator(), options, pictures)
+    truth, made = paint(clean.flatten(0, 1)[:3]), paint(clean.flatten(0, 1)[:3] + 0.3)  # v is -clean at the end
+    over = [x[:, :3] * x[:, 3:] + 1 - x[:, 3:] for x in (truth, made)]
+    expected = 5 * (over[0] - over[1]).square().mean() + 2 * (truth - made)[:, 3:].square().mean()
+    expected = expected + 0.5 * (over[0] - over[1]).abs().mean()
+    torch.testing.assert_close(wrong["picture"], expected, rtol=1e-3, atol=1e-6)
+    plain = diffusion_loss(Knowing(schedule, clean, -0.3), schedule, batch, clean, generator(), options)
+    torch.testing.assert_close(wrong["loss"], plain["loss"] + expected, rtol=1e-3, atol=1e-6)
+
+
+def test_without_terminal_groups_no_pictures_are_looked_at():
+    batch, clean = example()
+
+    def decode(latents):
+        raise AssertionError("nothing is to be decoded")
+
+    pictures = PictureLoss(decode, PictureLossWeights(views=3), None)
+    assert "picture" not in diffusion_loss(
+        Knowing(SCHEDULES[1], clean), SCHEDULES[1], batch, clean, generator(), pictures=pictures
+    )

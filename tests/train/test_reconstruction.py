@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,6 +15,7 @@ from infinitemesh.data.points import PointCache, PointOptions, cache_points
 from infinitemesh.data.replay import RingOptions
 from infinitemesh.train.loop import LoopConfig, train
 from infinitemesh.train.reconstruction import (
+    PhotographData,
     ReconstructionBatch,
     ReconstructionData,
     ReconstructionOptions,
@@ -21,6 +23,7 @@ from infinitemesh.train.reconstruction import (
     SurfaceStage,
 )
 from infinitemesh.train.reconstruction_loss import PointLossWeights, RenderLossWeights, point_loss, render_loss
+from infinitemesh.train.view_groups import GroupOptions
 
 DATA = ReconstructionData(
     objects=3, points=256, num_views=(4,), rings=RingOptions(size=32, noisy=0.0), degraded=0.0, refresh=2
@@ -90,6 +93,45 @@ def test_points_and_pictures_are_of_one_world(pack, cache, stage, replay):
                 at = (camera[i].project(inner)[0] * alpha.shape[-1]).long()
                 views = torch.arange(alpha.shape[1])[:, None]
                 assert (alpha[i][views, at[..., 1], at[..., 0]] > 0.5).all()
+
+
+@pytest.mark.parametrize("photographed", [0.0, 1.0])
+def test_steps_of_one_view_see_fronts_as_a_pipeline_is_given_them(pack, cache, photographed):
+    """Of their own objects, told to be level orthographic views; framed photographs fill the frame's 0.6."""
+    fronts = GroupOptions(supersample=1, photographed=photographed, framed=1.0, worn=0.0, lit=0.0)
+    photographs = PhotographData(objects=5, replay=6, refresh=2, fronts=fronts)
+    trained = task(pack, cache, num_views=(4, 1), photographs=photographs, degraded=1.0)
+    assert trained.batch(0, seeded()).rgba.shape[:2] == (3, 4)
+    for step in (1, 3):
+        batch = trained.batch(step, seeded(step))
+        assert batch.rgba.shape[:2] == (5, 1) and batch.camera.projection == "orthographic"
+        assert_close(batch.camera.azimuth_deg, torch.zeros(5, 1))
+        assert_close(batch.camera.elevation_deg, torch.zeros(5, 1))
+        for i in range(5):
+            rows, columns = (batch.rgba[i, 0, 3] > 0.5).nonzero().unbind(-1)
+            longest = max(float(np.ptp(side)) + 1 for side in (rows.numpy(), columns.numpy())) / 32
+            assert longest <= 0.6 + 2 / 32
+            if photographed:
+                assert longest >= 0.6 - 2 / 32
+            else:  # what is inside is covered: pictures and points are of one object and rig
+                inner = batch.truth.points[i, batch.truth.distance[i] < -0.04]
+                at = (batch.camera[i].project(inner)[0] * 32).long()[0]
+                assert (batch.rgba[i, 0, 3][at[:, 1], at[:, 0]] > 0.5).all()
+
+
+def test_what_is_uncertain_is_filled_sooner_when_the_inside_weighs_more(pack, cache):
+    """One distance for points of which a third is inside: the best is outside, and inside if they weigh three times."""
+    truth = task(pack, cache).batch(0, seeded()).truth
+    distance = torch.where(torch.arange(truth.distance.shape[1]) % 3 == 0, -0.05, 0.05).expand_as(truth.distance)
+    truth = replace(truth, distance=distance)
+
+    def best(inside: float) -> float:
+        weights = PointLossWeights(inside=inside)
+        values = torch.linspace(-0.06, 0.06, 25)
+        losses = [point_loss(torch.full_like(distance, v), truth.rgb, truth, weights)["loss"] for v in values]
+        return float(values[torch.stack(losses).argmin()])
+
+    assert best(1.0) > 0.01 and best(3.0) < -0.01, (best(1.0), best(3.0))
 
 
 def test_steps_take_the_numbers_of_views_in_turn(pack, cache):

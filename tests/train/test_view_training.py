@@ -15,7 +15,7 @@ from infinitemesh.stages.coarse import CoarseRenderer
 from infinitemesh.stages.denoise import Sampling, ViewChannels, ViewDiffusion, encode_views
 from infinitemesh.stages.main_views import DiffusedMainViews
 from infinitemesh.stages.view_interpolation import DiffusedInterpolation
-from infinitemesh.train.diffusion_loss import DiffusionLossOptions
+from infinitemesh.train.diffusion_loss import DiffusionLossOptions, PictureLossWeights
 from infinitemesh.train.loop import LoopConfig, train
 from infinitemesh.train.view_cache import CacheOptions, ViewCache
 from infinitemesh.train.view_groups import GroupMaker, GroupOptions
@@ -210,6 +210,17 @@ def test_every_condition_reaches_the_denoiser_and_no_parameter_is_idle(pack):
         assert len(by_channel) == task.options.channels.count(8) == 50
         orthographic = by_channel[:32].bool().all()  # rays of level views have constant parts: latents have none
         assert orthographic and by_channel[32:].bool().any()
+
+
+def test_pictures_train_the_denoiser_through_the_frozen_autoencoder(pack):
+    options = tiny(loss=DiffusionLossOptions(terminal=1.0), pictures=PictureLossWeights(views=2))
+    task = ViewsTask(pack, options, lambda a, b: (a - b).abs().mean((1, 2, 3)))
+    terms = task.denoiser(task.batch(0, seeded()))
+    terms["picture"].backward()
+    assert terms["perceptual"] > 0
+    assert all(value.grad is None for value in task.autoencoder.parameters())
+    assert task.denoiser.unet.conv_in.weight.grad.abs().sum() > 0
+    assert {"picture_main", "terminal_main"} <= set(task.loss(task.network, task.batch(0, seeded()), 0))
 
 
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(pack, tmp_path):
