@@ -30,7 +30,7 @@ from infinitemesh.stages.view_sets import (
     sort_ring,
     stack_cameras,
 )
-from infinitemesh.stages.warp import warp_views
+from infinitemesh.stages.warp import warp_views, with_carried_colours
 from infinitemesh.types import MAIN_AZIMUTHS_DEG, Camera, ViewSet
 
 STAGE = "view_interpolation"
@@ -105,7 +105,9 @@ class DiffusedInterpolation(ViewInterpolation):
     """Eq. 1 and 2: each new view is denoised with its reference and its condition in sight.
 
     Views that `attend` to each other: those of a `gap`, as in the paper, or all new views of the `ring`. With a
-    `coarse` renderer, the reconstruction from the ring, seen from the new poses, is a further condition.
+    `coarse` renderer, the reconstruction from the ring, seen from the new poses, is a further condition. With `carry`
+    above 0 this share of the colours comes from the neighbours' pixels, as `WarpInterpolation` has them, where they see
+    the surface: a denoiser knows the outline better, neighbours the detail.
     """
 
     def __init__(
@@ -115,13 +117,16 @@ class DiffusedInterpolation(ViewInterpolation):
         coarse: CoarseRenderer | None = None,
         sampling: Sampling | None = None,
         attend: Literal["gap", "ring"] = "gap",
+        carry: float = 0.0,
         num_between: int = 2,
         trajectory: Trajectory = "flat",
         levels: int = 1,
     ):
         super().__init__(num_between=num_between, trajectory=trajectory, levels=levels)
+        if not 0 <= carry <= 1:
+            raise InputError(f"carry is a share in [0, 1], got {carry}")
         self.diffusion, self.coarse = diffusion, coarse
-        self.sampling, self.attend = sampling or Sampling(), attend
+        self.sampling, self.attend, self.carry = sampling or Sampling(), attend, carry
 
     def synthesize(self, reference: ViewSet, condition: ViewSet, cameras: Camera, *, seed: int) -> ViewSet:
         gap = _gaps_of(reference, condition)
@@ -149,16 +154,26 @@ class DiffusedInterpolation(ViewInterpolation):
             pictures = self.diffusion.sample(_query(groups, small, coarse), seeds, self.sampling, on_step=step_of_all)
             for group, views in zip(groups, pictures[0], strict=True):
                 made[group.number][group.rows] = views.to(made[group.number])
-        return [
+        views = [
             same_size(from_rgba(pictures, gaps.cameras, is_main=False), gaps.reference.size)
             for pictures, gaps in zip(made, batch, strict=True)
+        ]
+        if not self.carry:
+            return views
+        return [
+            with_carried_colours(each, _ring_of(gaps), gaps.reference, gaps.condition, self.carry)
+            for each, gaps in zip(views, batch, strict=True)
         ]
 
     def _coarse(self, batch: Sequence[Gaps]) -> list[ViewSet] | None:
         if self.coarse is None:
             return None
-        rings = [distinct_views([gaps.reference, gaps.condition]) for gaps in batch]
+        rings = [_ring_of(gaps) for gaps in batch]
         return self.coarse.batch(rings, [gaps.cameras for gaps in batch])
+
+
+def _ring_of(gaps: Gaps) -> ViewSet:
+    return distinct_views([gaps.reference, gaps.condition])
 
 
 @dataclass(frozen=True)
@@ -253,7 +268,7 @@ class CoarseInterpolation(ViewInterpolation):
 
     def synthesize_batch(self, batch: Sequence[Gaps], on_progress: OnProgress) -> list[ViewSet]:
         on_progress(STAGE, 0, 1)
-        rings = [distinct_views([gaps.reference, gaps.condition]) for gaps in batch]
+        rings = [_ring_of(gaps) for gaps in batch]
         made = self.coarse.batch(rings, [gaps.cameras for gaps in batch])
         on_progress(STAGE, 1, 1)
         return made

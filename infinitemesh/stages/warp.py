@@ -5,6 +5,8 @@ the span's ends. The proxy is where (2 / v) sum t^2 <= 1 over the v views of the
 touches every silhouette, where the plain hull has corners (exact for a cylinder and evenly spaced level views).
 """
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -16,22 +18,40 @@ from infinitemesh.types import FIELD_HALF_EXTENT, Camera, ViewSet
 
 RESOLUTION = 96
 OUTSIDE = 1.5  # t where a view sees background
+TRUSTED = 0.25  # squared cosines, added over both sources, from which on their colours are carried whole
 
 
 @torch.no_grad()
 def warp_views(ring: ViewSet, reference: ViewSet, condition: ViewSet, cameras: Camera) -> ViewSet:
     """Row k of the result: rows k of reference and condition on the ring's proxy, blended by how they face it."""
+    rgb, _, coverage = _blended(ring, reference, condition, cameras)
+    return ViewSet(rgb, coverage, cameras, torch.zeros_like(reference.is_main))
+
+
+@torch.no_grad()
+def with_carried_colours(
+    views: ViewSet, ring: ViewSet, reference: ViewSet, condition: ViewSet, share: float
+) -> ViewSet:
+    """`views` (row k is made from rows k of reference and condition) with this share of their colours carried.
+
+    Outlines stay. Less is carried where the neighbours see the proxy at a glance (`TRUSTED`), as they do its caps, and
+    nothing where there is no proxy.
+    """
+    rgb, trust, coverage = _blended(ring, reference, condition, views.camera)
+    return replace(views, rgb=torch.lerp(views.rgb, rgb, share * (trust / TRUSTED).clamp(max=1) * coverage))
+
+
+def _blended(
+    ring: ViewSet, reference: ViewSet, condition: ViewSet, cameras: Camera
+) -> tuple[Float[Tensor, "v 3 h w"], Float[Tensor, "v 1 h w"], Float[Tensor, "v 1 h w"]]:
+    """Carried colours, how much the two sources lend to them, and the proxy's coverage."""
     hits = march_grid(proxy_shape(ring), cameras, ring.size, half_extent=FIELD_HALF_EXTENT)
     blended = torch.zeros(len(cameras), ring.size, ring.size, 4, device=ring.rgb.device)
     for source in (reference, condition):
         blended += _carried(source, hits)
-    rgb = blended[..., :3] / blended[..., 3:].clamp(min=1e-6)
-    return ViewSet(
-        rearrange(rgb, "v h w c -> v c h w").clamp(0, 1),
-        hits.coverage[:, None],
-        cameras,
-        torch.zeros_like(reference.is_main),
-    )
+    blended = rearrange(blended, "v h w c -> v c h w")
+    weight = blended[:, 3:]
+    return (blended[:, :3] / weight.clamp(min=1e-6)).clamp(0, 1), weight, hits.coverage[:, None]
 
 
 def proxy_shape(ring: ViewSet, resolution: int = RESOLUTION) -> Float[Tensor, "r r r"]:

@@ -349,6 +349,17 @@ def test_a_mean_picture_mixes_colours_as_they_cover_and_has_a_firm_outline():
     assert mean_picture(pictures[:1]) is pictures[0]
 
 
+def test_interpolation_carries_the_neighbours_colours_within_its_own_outline():
+    ring, made = views([0.0, 90.0, 180.0, 270.0]), {}
+    for share in (0.0, 0.6):
+        made[share] = DiffusedInterpolation(tiny_diffusion(), sampling=Sampling(steps=1), carry=share)(ring, seed=1)
+    new = ~made[0.0].is_main
+    assert torch.equal(made[0.6].alpha, made[0.0].alpha) and torch.equal(made[0.6].rgb[~new], made[0.0].rgb[~new])
+    assert not torch.equal(made[0.6].rgb[new], made[0.0].rgb[new])
+    with pytest.raises(InputError, match="carry"):
+        DiffusedInterpolation(tiny_diffusion(), carry=1.5)
+
+
 def test_the_back_has_the_mirrored_outline_and_a_share_of_its_colours():
     front, made = views([0.0]), {}
     for share in (0.0, 0.25, 1.0):

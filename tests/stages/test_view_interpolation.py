@@ -1,5 +1,7 @@
 """The ring walk, whoever fills the hole; and the fillings without diffusion."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,7 @@ from infinitemesh.stages.view_interpolation import (
     ViewInterpolation,
     WarpInterpolation,
 )
+from infinitemesh.stages.warp import with_carried_colours
 from infinitemesh.types import MAIN_AZIMUTHS_DEG, Camera, ViewSet
 
 SEMI_AXES = torch.tensor([0.5, 0.6, 0.3])
@@ -97,6 +100,30 @@ def test_a_warp_is_far_better_than_the_nearest_view(trajectory: str):
         assert warped > 24
         overlap = (rings[WarpInterpolation][new].alpha * truth.alpha).sum() / truth.alpha.sum()
         assert overlap > 0.97
+
+
+@pytest.mark.parametrize("trajectory", ["flat", "+30/-30"])
+def test_carried_colours_are_the_warp_s_where_the_neighbours_see_and_leave_the_outline(trajectory: str):
+    main = ellipsoid(list(MAIN_AZIMUTHS_DEG))
+    warp = WarpInterpolation(trajectory=trajectory)
+    gaps = warp._gaps(main, 0)
+    warped = warp.synthesize(gaps.reference, gaps.condition, gaps.cameras, seed=0)
+    truth = ellipsoid(gaps.cameras.azimuth_deg.tolist(), gaps.cameras.elevation_deg.tolist())
+    grey = replace(truth, rgb=torch.full_like(truth.rgb, 0.5))
+    made = {share: with_carried_colours(grey, main, gaps.reference, gaps.condition, share) for share in (0.0, 0.5, 1.0)}
+    for views in made.values():
+        assert torch.equal(views.alpha, truth.alpha)
+    assert torch.equal(made[0.0].rgb, grey.rgb)
+    torch.testing.assert_close(made[0.5].rgb, (made[0.0].rgb + made[1.0].rgb) / 2)
+    assert psnr(made[1.0], truth) > psnr(made[0.5], truth) > psnr(grey, truth) + 2
+    unseen = (warped.alpha == 0).expand_as(grey.rgb)
+    assert unseen.any() and torch.equal(made[1.0].rgb[unseen], grey.rgb[unseen])
+    if trajectory == "flat":  # between level views nearly every pixel is trusted whole
+        seen = (warped.alpha == 1).expand_as(grey.rgb)
+        assert ((made[1.0].rgb - warped.rgb)[seen].abs() < 0.02).float().mean() > 0.8
+    else:  # from above and below, the caps are the denoiser's
+        taken = (made[1.0].rgb - grey.rgb).abs().sum(1) / (warped.rgb - grey.rgb).abs().sum(1).clamp(min=1e-3)
+        assert (taken[(warped.alpha == 1)[:, 0]] < 0.7).any()
 
 
 def test_coarse_views_come_from_the_reconstruction_of_the_whole_ring():
