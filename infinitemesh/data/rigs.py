@@ -49,6 +49,7 @@ class RigRanges:
     roll_deg: tuple[float, float] = (0.0, 0.0)
     level: float = 0.0  # share that is not tilted: objects mostly stand upright before a level camera
     facing: float = 0.0  # share that shows one of its four sides squarely
+    broad: float = 0.0  # share that is seen from its broad side, as people take photographs: wider than deep
     longest_side: tuple[float, float] = (1.08 * 0.75, 1.08 * 1.05)
     max_diagonal: float = 1.6
     max_elevation_deg: float = 30.0  # of the views that `frame_like_inference` must fit into
@@ -60,6 +61,9 @@ def random_rigs(
     """Boxes are measured after turning, and centred."""
     ranges = ranges or RigRanges()
     rotation = random_rotations(len(object_ids), generator, ranges)
+    if ranges.broad:
+        chosen = _uniform(len(object_ids), (0.0, 1.0), generator) < ranges.broad
+        rotation = torch.where(chosen[:, None, None], _broad_side(pack, object_ids, rotation), rotation)
     low, high = turned_boxes(pack, object_ids, rotation)
     side = high - low
     longest = _uniform(len(object_ids), ranges.longest_side, generator)
@@ -141,6 +145,17 @@ def turned_boxes(
     low = empty.scatter_reduce(0, at, turned, "amin", include_self=False)
     high = empty.scatter_reduce(0, at, turned, "amax", include_self=False)
     return low, high
+
+
+@exact_matmul()
+def _broad_side(
+    pack: ObjectPack, object_ids: Int[Tensor, " b"], rotation: Float[Tensor, "b 3 3"]
+) -> Float[Tensor, "b 3 3"]:
+    """Objects that are deeper than wide turn a quarter about their own up axis."""
+    low, high = turned_boxes(pack, object_ids, rotation)
+    deeper = (high - low)[:, 2] > (high - low)[:, 0]
+    quarter = rotation.new_tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
+    return torch.where(deeper[:, None, None], rotation @ quarter, rotation)
 
 
 def _turned_vertices(

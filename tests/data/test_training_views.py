@@ -208,6 +208,25 @@ def test_cameras_without_a_view_axis_are_refused(pack):
         render_batch(pack, IDS, plain_rigs(pack, IDS), Camera.orbit([0.0, 90.0, 180.0, 270.0]))
 
 
+@pytest.mark.parametrize("tilt_deg", [(0.0, 0.0), (15.0, 15.0)])
+def test_broad_sides_face_the_camera(pack, tilt_deg):
+    """A quarter turn about the object's own up axis: of a level object it swaps width and depth."""
+    ids = torch.arange(64) % len(pack)
+    ranges = {share: RigRanges(tilt_deg=tilt_deg, broad=share) for share in (0.0, 1e-9, 1.0)}
+    never, hardly, always = (random_rigs(pack, ids, seeded(3), each) for each in ranges.values())
+    plain, broad = (turned_boxes(pack, ids, rig.rotation) for rig in (hardly, always))
+    side, turned = plain[1] - plain[0], broad[1] - broad[0]
+    is_turned = (hardly.rotation - always.rotation).abs().amax((1, 2)) > 1e-3
+    assert torch.equal(is_turned, side[:, 2] > side[:, 0]) and 0.2 < is_turned.float().mean() < 0.8
+    up = torch.tensor([0.0, 1.0, 0.0])
+    torch.testing.assert_close(hardly.rotation @ up, always.rotation @ up)
+    torch.testing.assert_close(torch.linalg.det(always.rotation), torch.ones(64))
+    if tilt_deg == (0.0, 0.0):
+        torch.testing.assert_close(turned[is_turned], side[is_turned][:, [2, 1, 0]])
+        assert (turned[:, 0] >= turned[:, 2] - 1e-5).all()
+    assert torch.equal(never.rotation, random_rigs(pack, ids, seeded(3), RigRanges(tilt_deg=tilt_deg)).rotation)
+
+
 def test_some_rigs_are_level_and_some_face_the_camera():
     rotation = random_rotations(400, seeded(), RigRanges(tilt_deg=(5.0, 25.0), level=0.5, facing=0.25))
     up, back = rotation[:, :, 1], rotation[:, 2]  # the object's up axis in the world; the camera's side of the object
