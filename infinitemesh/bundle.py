@@ -6,7 +6,7 @@ plain value, a network, or another part. Classes come from the closed registries
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -144,14 +144,22 @@ def save_bundle(
     *,
     preset: str,
     dtype: torch.dtype | None = torch.float16,
+    eight_bit: Collection[str] = (),
     overwrite: bool = False,
 ) -> Path:
-    """Writes stages and their networks, whole or not at all. `dtype` None keeps each weight as it is."""
+    """Writes stages and their networks, whole or not at all. `dtype` None keeps each weight as it is.
+
+    `eight_bit` names the folders of networks whose large tensors are stored in 8 bits.
+    """
     describer = Describer()
     described = {name: describer.plain(stage) for name, stage in stages.items()}
+    for name in eight_bit:
+        if name not in describer.networks:
+            have = ", ".join(describer.networks)
+            raise InputError(f"there is no network {name!r} to store in 8 bits; this pipeline has {have}")
     with atomic_folder(folder, overwrite=overwrite) as temporary:
         for name, network in describer.networks.items():
-            save_network(network, temporary / name, dtype=dtype)
+            save_network(network, temporary / name, dtype=dtype, eight_bit=name in eight_bit)
         write_json(temporary / PIPELINE_FILE, {"format": FORMAT, "preset": preset, "stages": described})
     return Path(folder)
 

@@ -1,7 +1,8 @@
 """Where weights are and how they are opened: a bundled name, a folder, or a pinned repository of a model hub.
 
 A network folder is config.json + diffusion_pytorch_model.safetensors (or shards with their index), as diffusers writes
-it, so each loads by itself too; a network of transformers (CLIP) lies as transformers writes it. Classes come from the
+it, so each loads by itself too; a network of transformers (CLIP) lies as transformers writes it. Large tensors may be
+stored in 8 bits (`infinitemesh.eight_bit`), and such a folder is read by `load_network` alone. Classes come from the
 caller, never from a file; pickles are never read; nothing is downloaded unless asked for, and then one exact revision
 whose files have the expected SHA-256.
 """
@@ -23,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from infinitemesh.eight_bit import ENTRY, INT8, MARK, SCALE, from_int8, is_large, is_marked, stored_as, to_int8
 from infinitemesh.errors import CheckpointError, InputError
 from infinitemesh.files import atomic_folder, read_bytes, sibling, write_text
 from infinitemesh.messages import nearest
@@ -84,10 +86,12 @@ def load_network(
     """A network in evaluation mode with the weights of a folder, converted to `dtype` whatever they are stored in.
 
     `cls` is the class that wrote the folder or a subclass of it. Every configuration key must be known, every tensor
-    expected, of the right shape and finite; the CheckpointError names what is not.
+    expected, of the right shape and finite; the CheckpointError names what is not. Weights stored in 8 bits become
+    floats here, and nothing of the network says how they were stored.
     """
     folder = Path(folder)
     config = _config(cls, folder)
+    eight_bit = is_marked(config.pop(MARK, None), f"{folder / CONFIG}")
     try:
         with init_empty_weights():
             network = _untrained(cls, config)
@@ -97,26 +101,42 @@ def load_network(
     for key, value in config.items():  # a base class' option that the subclass fixes
         if built.get(key) != value:
             raise CheckpointError(f"{folder / CONFIG}: {key} is {value!r}, but a {cls.__name__} has {built.get(key)!r}")
-    expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
-    tensors = _tensors(folder, expected, dtype=dtype, device=device)
+    tensors = _tensors(folder, network.state_dict(), eight_bit=eight_bit, dtype=dtype, device=device)
     network.load_state_dict(tensors, strict=True, assign=True)
     nn.Module.to(network, device)  # buffers that are computed, not stored
     return network.eval()
 
 
 def save_network(
-    network: nn.Module, folder: str | Path, *, dtype: torch.dtype | None = None, overwrite: bool = False
+    network: nn.Module,
+    folder: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    eight_bit: bool = False,
+    overwrite: bool = False,
 ) -> Path:
-    """Writes config.json and one safetensors file, whole or not at all; floats as `dtype` where that is given."""
+    """Writes config.json and one safetensors file, whole or not at all; floats as `dtype` where that is given.
+
+    `eight_bit` stores large matrices and kernels in 8 bits and the rest as `dtype`: half of half precision, rounded.
+    """
     config = _settings(network, defaults=False)
+    if eight_bit:
+        if not isinstance(network, ModelMixin):  # transformers warns of formats that it does not know, and goes on
+            raise InputError(f"{type(network).__name__} is of transformers; 8 bits are for networks of diffusers")
+        config[MARK] = dict(ENTRY)
     tensors = {}
     for key, tensor in network.state_dict().items():
+        in_8_bits = eight_bit and is_large(tensor)
+        wanted = torch.float32 if in_8_bits else dtype
         tensor = tensor.detach().cpu()
-        if dtype is not None and tensor.is_floating_point():
-            tensor = tensor.to(dtype)
+        if wanted is not None and tensor.is_floating_point():
+            tensor = tensor.to(wanted)
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise CheckpointError(f"{key} is not finite as {tensor.dtype}; these weights are not worth keeping")
-        tensors[key] = tensor.contiguous().clone()
+        if in_8_bits:
+            tensors[key + INT8], tensors[key + SCALE] = to_int8(tensor)
+        else:
+            tensors[key] = tensor.contiguous().clone()
     with atomic_folder(folder, overwrite=overwrite) as temporary:
         config.pop("_name_or_path", None)  # where these weights lay on the machine that made them is nobody's business
         (temporary / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -208,7 +228,7 @@ def _config(cls: type[nn.Module], folder: Path) -> dict[str, Any]:
     config = {key: value for key, value in config.items() if not key.startswith("_") and key not in NOT_SETTINGS}
     known = _options(cls)
     for key in config:
-        if key not in known:
+        if key not in known and key != MARK:
             raise CheckpointError(f"{file}: {cls.__name__} has no option `{key}`{nearest(key, sorted(known))}")
     return config
 
@@ -263,27 +283,46 @@ def _with_tuples(value: Any) -> Any:
 
 
 def _tensors(
-    folder: Path, expected: Mapping[str, tuple[int, ...]], *, dtype: torch.dtype, device: torch.device | str
+    folder: Path, network: Mapping[str, Tensor], *, eight_bit: bool, dtype: torch.dtype, device: torch.device | str
 ) -> dict[str, Tensor]:
-    """The folder's tensors, exactly the expected ones; shapes are compared from the headers before anything is read."""
-    home: dict[str, Path] = {}
+    """The folder's tensors, exactly the network's; headers are compared before anything is read."""
     try:
-        for file in _weight_files(folder):
-            with safe_open(file, framework="pt") as opened:
-                for key in opened.keys():
-                    shape = tuple(opened.get_slice(key).get_shape())
-                    if key in expected and shape != expected[key]:
-                        raise CheckpointError(f"{file}: {key} has shape {shape}, the network needs {expected[key]}")
-                    home[key] = file
-        _same_keys(folder, set(home), set(expected))
-        tensors: dict[str, Tensor] = {}
-        for file in sorted(set(home.values())):
+        files = {file: _header(file) for file in _weight_files(folder)}
+        headers = {key: (file, *header) for file, found in files.items() for key, header in found.items()}
+        needed = stored_as(network, set(headers)) if eight_bit else network
+        for key, (file, shape, kind) in headers.items():
+            if key in needed:
+                _same_header(f"{file}: {key}", shape, kind, needed[key])
+        _same_keys(folder, set(headers), set(needed))
+        read: dict[str, Tensor] = {}
+        for file in sorted(files):
             with safe_open(file, framework="pt", device=str(device)) as opened:
-                for key in opened.keys():
-                    tensors[key] = _converted(opened.get_tensor(key), dtype, f"{file}: {key}")
+                read |= {key: opened.get_tensor(key) for key in opened.keys()}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{folder}: a safetensors file is damaged: {error}") from error
+    tensors: dict[str, Tensor] = {}
+    for key in network:
+        if key in needed:
+            tensor, name = read.pop(key), f"{headers[key][0]}: {key}"
+        else:
+            name = f"{headers[key + INT8][0]}: {key}"
+            tensor = from_int8(read.pop(key + INT8), read.pop(key + SCALE), name)
+        tensors[key] = _converted(tensor, dtype, name)
     return tensors
+
+
+def _header(file: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and kind (F16, I64, ...) of every tensor."""
+    with safe_open(file, framework="pt") as opened:
+        slices = {key: opened.get_slice(key) for key in opened.keys()}
+        return {key: (tuple(part.get_shape()), part.get_dtype()) for key, part in slices.items()}
+
+
+def _same_header(name: str, shape: tuple[int, ...], kind: str, needed: Tensor) -> None:
+    if shape != tuple(needed.shape):
+        raise CheckpointError(f"{name} has shape {shape}, the network needs {tuple(needed.shape)}")
+    if kind.startswith(("F", "BF")) != needed.is_floating_point():
+        raise CheckpointError(f"{name} is stored as {kind}, the network needs {needed.dtype}")
 
 
 def _converted(tensor: Tensor, dtype: torch.dtype, name: str) -> Tensor:
@@ -303,7 +342,7 @@ def _same_keys(folder: Path, found: set[str], expected: set[str]) -> None:
             for keys, label in ((missing, "missing"), (unexpected, "unexpected"))
             if keys
         ]
-        raise CheckpointError(f"{folder} is of another architecture: {' and '.join(parts)} tensors")
+        raise CheckpointError(f"{folder} is damaged or of another architecture: {' and '.join(parts)} tensors")
 
 
 def _weight_files(folder: Path) -> list[Path]:

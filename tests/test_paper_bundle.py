@@ -134,7 +134,7 @@ def change_config(folder: Path, **changes) -> None:
     ("change", "says"),
     [
         (dict(hidden_sizes=8), r"no option `hidden_sizes`.*`hidden_size`"),
-        (dict(quantization_config={"quant_method": "x"}), "no option `quantization_config`"),
+        (dict(quantization_config={"quant_method": "x"}), r"quantization_config is \{'quant_method': 'x'\}"),
         (dict(auto_map={"AutoModel": "code.Model"}), "no option `auto_map`"),
         (dict(hidden_size="wide"), "does not configure"),
         (dict(num_attention_heads=3), "does not configure"),

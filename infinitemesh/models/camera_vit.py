@@ -5,7 +5,7 @@ It is InstantMesh's DINO ViT-B/16 with adaLN; parameter names are those of the p
 camera code is added to the tokens.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -35,21 +35,27 @@ class CameraViT(nn.Module):
         camera_modulation: bool = True,
     ):
         super().__init__()
-        self.model = _ViT(dim, num_layers, num_heads, in_channels, patch, position_grid, camera_modulation)
+        self.model = ViT(dim, num_layers, num_heads, in_channels, patch, position_grid, camera_modulation)
         self.camera_embedder = nn.Sequential(nn.Linear(CAMERA_CODE_DIM, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.camera_modulation = camera_modulation
 
     def forward(
-        self, pixels: Float[Tensor, "bv c h w"], camera_code: Float[Tensor, "bv 16"]
+        self,
+        pixels: Float[Tensor, "bv c h w"],
+        camera_code: Float[Tensor, "bv 16"],
+        added: Float[Tensor, "bv p d"] | None = None,
     ) -> Float[Tensor, "bv p d"]:
-        """`pixels` are normalised as the preset wants them; p = 1 + (h / patch) (w / patch)."""
+        """`pixels` are normalised as the preset wants them; p = 1 + (h / patch) (w / patch). `added` joins the tokens
+        before the first layer."""
         code = self.camera_embedder(camera_code)
         if self.camera_modulation:
-            return self.model(pixels, code)
-        return self.model(pixels, None, added=code)
+            return self.model(pixels, code, added)
+        return self.model(pixels, None, code[:, None] if added is None else code[:, None] + added)
 
 
-class _ViT(nn.Module):
+class ViT(nn.Module):
+    """A plain pre-norm vision transformer, CLS first."""
+
     def __init__(
         self, dim: int, layers: int, heads: int, in_channels: int, patch: int, position_grid: int, modulated: bool
     ):
@@ -61,10 +67,19 @@ class _ViT(nn.Module):
     def forward(self, pixels: Tensor, code: Tensor | None, added: Tensor | None = None) -> Tensor:
         tokens = self.embeddings(pixels)
         if added is not None:
-            tokens = tokens + added[:, None]
+            tokens = tokens + added
         for layer in self.encoder.layer:
             tokens = layer(tokens, code)
         return self.layernorm(tokens)
+
+    def taps(self, pixels: Tensor, after: Sequence[int]) -> list[Tensor]:
+        """The tokens after some of the layers (from 0)."""
+        tokens, found = self.embeddings(pixels), []
+        for number, layer in enumerate(self.encoder.layer):
+            tokens = layer(tokens, None)
+            if number in after:
+                found.append(tokens)
+        return found
 
 
 class _Layers(nn.Module):

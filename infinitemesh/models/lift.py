@@ -67,10 +67,18 @@ class ProjectionLift(nn.Module):
         hull_column = 2 * hull_per_token**3 * low_res
         self.to_token = nn.Sequential(nn.Linear(column + hull_column, dim), nn.SiLU(), nn.Linear(dim, dim))
 
-    def forward(self, rgba: Float[Tensor, "b v 4 h w"], camera: Camera) -> Float[Tensor, "b m d"]:
+    def forward(
+        self,
+        rgba: Float[Tensor, "b v 4 h w"],
+        camera: Camera,
+        semantics: Callable[[int], Float[Tensor, "bv c s s"]] | None = None,
+    ) -> Float[Tensor, "b m d"]:
+        """`semantics(size)` gives what is added to the pixels' features, which are `size` pixels wide."""
         # Composited on grey, so that transparent pixels say nothing about colour.
         seen = torch.cat([(rgba[:, :, :3] - 0.5) * rgba[:, :, 3:], rgba[:, :, 3:]], dim=2)
         features = self.pixels(rearrange(seen, "b v c h w -> (b v) c h w"))
+        if semantics is not None:
+            features = features + semantics(features.shape[-1])
         alpha = rearrange(rgba[:, :, 3:], "b v 1 h w -> (b v) 1 h w")
         found = self._pooled(features, camera, self.low_res, torch.amax)
         cover = self._pooled(alpha, camera, self.low_res, torch.amin)

@@ -1,11 +1,14 @@
 """The large reconstruction model (Sec. 3.3): posed views -> triplane, decoded by small MLPs.
 
     rgba views ──▶ CameraViT ──▶ ViewFusion (Eq. 4-6) ──▶ TriplaneTransformer ──▶ planes ──▶ FieldDecoders
-          └────────────────────▶ ProjectionLift (option) ──────────┘
+          ├────────────────────▶ ProjectionLift (option) ──────────┘
+          └─▶ SemanticFeatures (option): joins the tokens of the ViT and the pixels of the lift
 
 One class serves every size. The `paper` preset has InstantMesh's tensors under InstantMesh's names, plus `fusion.*`.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -20,10 +23,10 @@ from infinitemesh.models.camera_vit import CameraViT
 from infinitemesh.models.field_decoders import FieldDecoders
 from infinitemesh.models.fusion import FusionReading, ViewFusion
 from infinitemesh.models.lift import ProjectionLift
+from infinitemesh.models.semantics import IMAGENET_MEAN, IMAGENET_STD, SemanticFeatures, SemanticMaps
 from infinitemesh.models.triplane_transformer import TriplaneTransformer
 from infinitemesh.types import FIELD_HALF_EXTENT, Camera
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PERSPECTIVE_HALF_EXTENT = (
     4.0 * 0.2679491924311227
 )  # InstantMesh's input rig: radius 4, fov 30 shows +-1.072 at the origin
@@ -36,6 +39,7 @@ class LargeReconstructionModel(ModelMixin, ConfigMixin):
     `half_extent` is the world length that plane coordinate 1 stands for. `ray_maps` gives each pixel its Plücker ray
     (6 channels) and its alpha beside its colour; without it, views are composited on white and normalised for DINO.
     `plane_smoothing` in [0, 1] is the share of a 3x3 binomial filter over the planes, 0 for public weights.
+    `semantic_layers` > 0 adds frozen features of so many layers of a pretrained ViT (DINOv2-S has 12; 11 are used).
     """
 
     config_name = "config.json"
@@ -63,6 +67,10 @@ class LargeReconstructionModel(ModelMixin, ConfigMixin):
         lift_volume_channels: int = 32,
         lift_spread: bool = False,
         lift_context: int = 0,
+        semantic_layers: int = 0,
+        semantic_dim: int = 384,
+        semantic_heads: int = 6,
+        semantic_size: int = 224,
         plane_padding: str = "zeros",
         plane_smoothing: float = 0.0,
         half_extent: float = FIELD_HALF_EXTENT,
@@ -103,6 +111,16 @@ class LargeReconstructionModel(ModelMixin, ConfigMixin):
                 context_channels=lift_context,
                 half_extent=half_extent,
             )
+        self.semantics = None
+        if semantic_layers:
+            self.semantics = SemanticFeatures(
+                token_dim=encoder_dim,
+                pixel_channels=lift_pixel_channels if lift else 0,
+                dim=semantic_dim,
+                layers=semantic_layers,
+                heads=semantic_heads,
+                size=semantic_size,
+            )
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> "LargeReconstructionModel":
@@ -117,18 +135,32 @@ class LargeReconstructionModel(ModelMixin, ConfigMixin):
 
     def forward(self, rgba: Float[Tensor, "b v 4 h w"], camera: Camera) -> Float[Tensor, "b 3 c r r"]:
         """Planes of b objects from v views each: straight rgb and alpha in [0, 1], camera axes (b, v), ring order."""
-        tokens = self.encode(rgba, camera)
-        lifted = None if self.projection_lift is None else self.projection_lift(rgba, camera)
+        seen = None if self.semantics is None else self.semantics(rgba)
+        tokens, lifted = self.encode(rgba, camera, seen), None
+        if self.projection_lift is not None:
+            lifted = self.projection_lift(rgba, camera, self._pixel_semantics(seen))
         planes = self.transformer(rearrange(tokens, "b v p d -> b (v p) d"), lifted)
         share = self.config["plane_smoothing"]
         return planes if share == 0 else torch.lerp(planes, binomial(planes), share)
 
-    def encode(self, rgba: Float[Tensor, "b v 4 h w"], camera: Camera) -> Float[Tensor, "b v p d"]:
-        """Image tokens, fused over the views when the network has a fusion."""
+    def encode(
+        self, rgba: Float[Tensor, "b v 4 h w"], camera: Camera, seen: SemanticMaps | None = None
+    ) -> Float[Tensor, "b v p d"]:
+        """Image tokens, fused over the views when the network has a fusion; `seen` is what its semantics say."""
         pixels = rearrange(self.pixels(rgba, camera), "b v c h w -> (b v) c h w")
         code = rearrange(self.camera_code(camera), "b v c -> (b v) c").to(pixels.dtype)
-        tokens = rearrange(self.encoder(pixels, code), "(b v) p d -> b v p d", b=len(rgba))
+        added = None
+        if seen is not None:
+            assert self.semantics is not None
+            added = self.semantics.tokens(seen, pixels.shape[-1] // self.encoder.model.embeddings.patch)
+        tokens = rearrange(self.encoder(pixels, code, added), "(b v) p d -> b v p d", b=len(rgba))
         return tokens if self.fusion is None else self.fusion(tokens)
+
+    def _pixel_semantics(self, seen: SemanticMaps | None) -> Callable[[int], Tensor] | None:
+        if seen is None:
+            return None
+        assert self.semantics is not None
+        return partial(self.semantics.pixels, seen)
 
     def pixels(self, rgba: Float[Tensor, "b v 4 h w"], camera: Camera) -> Float[Tensor, "b v c s s"]:
         """What the encoder sees: resized, normalised colour, and with `ray_maps` alpha and rays."""

@@ -9,8 +9,8 @@ Every value of the configuration is an option too (`--loop.minutes 5`). To resum
 import difflib
 import logging
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import is_dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -18,7 +18,7 @@ import torch
 from accelerate import PartialState
 
 from infinitemesh.data.gather import take_objects
-from infinitemesh.data.object_pack import load_packs
+from infinitemesh.data.object_pack import ObjectPack, load_packs
 from infinitemesh.errors import InputError
 from infinitemesh.evaluate.lpips import load_lpips
 from infinitemesh.train.loop import LoopConfig, Progress, train
@@ -36,6 +36,7 @@ def train_run(
     device: str = "auto",
     resume: bool = True,
     smoke: bool = False,
+    source_weights: dict[str, float] | None = None,
 ) -> Progress:
     """Trains one network.
 
@@ -48,6 +49,7 @@ def train_run(
         device: auto, cpu, cuda, cuda:1, ...
         resume: continue from out/state where there is one.
         smoke: the same recipe in seconds, on a CPU.
+        source_weights: how many times as often the objects of a source are drawn as their packs say.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() and not smoke else "cpu"
@@ -59,6 +61,7 @@ def train_run(
     pack = load_packs(packs, device=device, texture_px=16 if smoke else None)
     if processes.num_processes > 1:  # each has its own objects: half the points to make, twice the variety a step
         pack = take_objects(pack, torch.arange(processes.process_index, len(pack), processes.num_processes))
+    pack = reweighted(pack, source_weights or {})
     log.info("%d objects", len(pack))
     perceptual = None if lpips is None else load_lpips("squeeze", weights=lpips).to(device)
     torch.manual_seed(loop.seed)  # fresh weights are the seed's too
@@ -68,6 +71,20 @@ def train_run(
 
 def train_command(arguments: Sequence[str]) -> Progress:
     """Parses `arguments` (and the files that --config names) strictly and trains."""
+    return train_run(**parsed(arguments))
+
+
+def reweighted(pack: ObjectPack, sources: Mapping[str, float]) -> ObjectPack:
+    """The pack with the weights of each source's objects multiplied."""
+    unknown = sorted(set(sources) - set(pack.sources))
+    if unknown:
+        raise InputError(f"no object is of {', '.join(unknown)}; the packs hold {', '.join(sorted(set(pack.sources)))}")
+    factor = torch.tensor([sources.get(source, 1.0) for source in pack.sources], device=pack.device)
+    return replace(pack, weights=pack.weights * factor)
+
+
+def parsed(arguments: Sequence[str]) -> dict[str, Any]:
+    """What `train_run` is called with."""
     from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
     class Strict(ArgumentParser):  # a class, since recipes are parsed by parsers of the same class
@@ -83,7 +100,7 @@ def train_command(arguments: Sequence[str]) -> Progress:
     except ArgumentError as error:
         raise InputError(_with_advice(str(error), parser)) from error
     values.pop("config", None)
-    return train_run(**vars(values))
+    return vars(values)
 
 
 def _with_advice(message: str, parser: object) -> str:

@@ -4,13 +4,14 @@
     python -m infinitemesh.train.export assemble FOLDER --parts OUT ... --base small    # where it is shipped
 
 An export holds every network of the folder, in half precision, in as few files as their size allows; the first also
-carries the configurations. What the parts do not bring, the base does.
+carries the configurations. What the parts do not bring, the base does. `--eight-bit reconstruction` stores the large
+tensors of that network in 8 bits, half of half precision (`infinitemesh.eight_bit`).
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,7 @@ def assemble(
     base: str | Path | None = "small",
     preset: str = "small",
     settings: Sequence[str] = (),
+    eight_bit: Collection[str] = (),
     overwrite: bool = False,
 ) -> Path:
     """A pipeline folder with checksums from folders of networks, the later ones over the earlier, and a base.
@@ -108,6 +110,8 @@ def assemble(
     `base` is a pipeline whose stages stay where the weights bring nothing; settings of stages that it has not are the
     preset's, and `settings` ("main_views.sampling.steps=2", as `infinitemesh evaluate --set` takes them) change both.
     Nothing untrained gets in: a front half that neither has is left out. Notes (.md) in `folder` stay there.
+    `eight_bit` names all networks whose large tensors are stored in 8 bits, those of the base included: others are
+    stored in half precision.
     """
     folder = Path(folder)
     notes = {path.name: path.read_bytes() for path in folder.glob("*.md")} if folder.is_dir() else {}
@@ -143,7 +147,7 @@ def assemble(
         elif _is_diffused(stage) and stage.coarse is not None:
             stages[name] = rebuilt(stage, coarse=rebuilt(stage.coarse, network=lrm))
     pipeline = apply_overrides(InfiniteMeshPipeline(**stages, name=preset).eval(), parse_overrides(settings))
-    pipeline.save_pretrained(folder, overwrite=overwrite)
+    pipeline.save_pretrained(folder, eight_bit=eight_bit, overwrite=overwrite)
     for name, content in notes.items():
         write_bytes(folder / name, content)
     write_checksums(folder)
@@ -211,11 +215,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument("--base", default="small", help="a pipeline; `none` for fresh stages")
         parser.add_argument("--preset", default="small")
         parser.add_argument("--set", action="append", default=[], metavar="STAGE.SETTING=VALUE")
+        parser.add_argument("--eight-bit", nargs="+", default=[], metavar="NETWORK", help="such as reconstruction")
         parser.add_argument("--overwrite", action="store_true")
         args = parser.parse_args(given[1:])
         weights = [_unpacked_beside(part) for part in args.parts]
         base = None if args.base == "none" else args.base
-        assemble(args.folder, weights, base=base, preset=args.preset, settings=args.set, overwrite=args.overwrite)
+        assemble(
+            args.folder,
+            weights,
+            base=base,
+            preset=args.preset,
+            settings=args.set,
+            eight_bit=args.eight_bit,
+            overwrite=args.overwrite,
+        )
         size = sum(path.stat().st_size for path in args.folder.rglob("*") if path.is_file())
         sys.stdout.write(f"{args.folder}: {size / 1e6:.1f} MB\n")
         return

@@ -57,9 +57,13 @@ def generate_rings(
     seed: int,
     *,
     sampling: Sampling = Sampling(steps=8),
+    carry: float = 0.0,
     options: GroupOptions = FRONTS,
 ) -> RingSamples:
-    """Twelve views of `num` random objects each, from a front to the whole ring, along one named trajectory."""
+    """Twelve views of `num` random objects each, from a front to the whole ring, along one named trajectory.
+
+    `sampling` and `carry` are best those of the pipeline that the reconstruction will stand in.
+    """
     if not isinstance(diffusion.autoencoder, ImageAutoencoder):
         raise InputError("rings are made by a front half with alpha; this one's autoencoder has none")
     generator = torch.Generator(pack.device).manual_seed(seed)
@@ -69,7 +73,9 @@ def generate_rings(
     trajectory = list(TRAJECTORIES)[seed % len(TRAJECTORIES)]
     seeds = [derive_seed(seed, k) for k in range(num)]
     made = DiffusedMainViews(diffusion, coarse=coarse, sampling=sampling).batch(fronts, seeds=seeds)
-    between = DiffusedInterpolation(diffusion, coarse=coarse, sampling=sampling, attend="ring", trajectory=trajectory)
+    between = DiffusedInterpolation(
+        diffusion, coarse=coarse, sampling=sampling, attend="ring", carry=carry, trajectory=trajectory
+    )
     rings = between.batch(made, seeds=seeds)
     return RingSamples(
         scene.object_ids,
@@ -139,6 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--entries", type=int, default=2048)
     parser.add_argument("--at-once", type=int, default=32)
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--carry", type=float, default=0.0, help="share of the neighbours' colours in views between")
     parser.add_argument("--seed", type=int, default=0, help="of the first ring; another one makes other rings")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args(arguments)
@@ -158,7 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         seed = args.seed + number
         path = check_output(args.out / f"rings-{seed:06d}.safetensors")
         sampling = Sampling(steps=args.steps)
-        rings = generate_rings(diffusion, coarse, pack, args.at_once, seed, sampling=sampling, options=options)
+        rings = generate_rings(
+            diffusion, coarse, pack, args.at_once, seed, sampling=sampling, carry=args.carry, options=options
+        )
         save_rings(rings, pack, path)
     sys.stdout.write(f"{args.entries // args.at_once * args.at_once} rings in {args.out}\n")
 

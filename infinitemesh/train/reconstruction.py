@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from infinitemesh.convert.checkpoint import read_checkpoint
 from infinitemesh.data.degradations import DegradationRanges, degrade_views
 from infinitemesh.data.object_pack import ObjectPack
 from infinitemesh.data.points import PointBatch, PointCache, draw_points
@@ -34,7 +35,7 @@ from infinitemesh.train.reconstruction_loss import PointLossWeights, RenderLossW
 from infinitemesh.train.view_groups import GroupOptions, photograph_samples
 from infinitemesh.types import Camera
 
-ADDITIONS = ("projection_lift.mix_spread.", "projection_lift.context.")  # parts that start as no change
+ADDITIONS = ("projection_lift.mix_spread.", "projection_lift.context.", "semantics.")  # parts that start as no change
 VIEWS_OF_12 = {  # which of a ring of twelve a network is shown
     12: tuple(range(12)),
     8: (0, 1, 3, 4, 6, 7, 9, 10),
@@ -88,6 +89,7 @@ class ReconstructionOptions:
     preset: str = "small"
     model: dict[str, Any] = field(default_factory=dict)  # config values that differ from the preset's
     start_from: Path | None = None
+    semantics: Path | None = None  # the frozen backbone's weights (`convert.dinov2`), where `model` has semantic layers
     stage: Literal["points", "surface"] = "points"
     data: ReconstructionData = ReconstructionData()
     loss: PointLossWeights = PointLossWeights()
@@ -170,6 +172,8 @@ class ReconstructionTask(Task):
     def _point_loss(self, sdf: Tensor, colour: Tensor, batch: ReconstructionBatch) -> dict[str, Tensor]:
         weights = self.options.loss
         cavity = None if weights.cavity == 1 else self._in_hull(batch) & (batch.truth.distance > 0)
+        if batch.rgba.shape[1] > 1:
+            weights = replace(weights, inside=1.0)
         return point_loss(sdf, colour, batch.truth, weights, cavity=cavity)
 
     def _in_hull(self, batch: ReconstructionBatch) -> Bool[Tensor, "b n"]:
@@ -243,8 +247,16 @@ def _replayed(buffer: ReplayBuffer, num: int, refresh: int, generator: torch.Gen
 
 def started(options: ReconstructionOptions) -> LargeReconstructionModel:
     """A fresh network, or a trained one; `options.model` may add parts to a trained one that it starts without."""
-    if options.start_from is None:
-        return LargeReconstructionModel.preset(options.preset, **options.model)
+    model = (
+        _continued(options) if options.start_from else LargeReconstructionModel.preset(options.preset, **options.model)
+    )
+    if options.semantics is not None:
+        _take_backbone(model, options.semantics)
+    return model
+
+
+def _continued(options: ReconstructionOptions) -> LargeReconstructionModel:
+    assert options.start_from is not None
     trained = load_network(LargeReconstructionModel, options.start_from)
     if not options.model:
         return trained
@@ -258,6 +270,16 @@ def started(options: ReconstructionOptions) -> LargeReconstructionModel:
             f"only {' and '.join(ADDITIONS)} can be added to trained weights"
         )
     return model
+
+
+def _take_backbone(model: LargeReconstructionModel, file: Path) -> None:
+    if model.semantics is None:
+        raise CheckpointError(f"{file} is for a network with semantics: set model.semantic_layers in the recipe")
+    state = {name: value.float() for name, value in read_checkpoint(file).items()}
+    try:
+        model.semantics.backbone.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(f"{file} does not fit the semantics of this network: {error}") from error
 
 
 class PointSupervised(nn.Module):
@@ -280,6 +302,8 @@ class SurfaceSupervised(nn.Module):
     def __init__(self, model: LargeReconstructionModel, stage: SurfaceStage):
         super().__init__()
         self.model, self.stage = model.requires_grad_(True), stage
+        if model.semantics is not None:
+            model.semantics.backbone.requires_grad_(False)
 
     def forward(
         self, batch: ReconstructionBatch

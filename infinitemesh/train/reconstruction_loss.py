@@ -22,7 +22,9 @@ class PointLossWeights:
     cavity: float = (
         1.0  # of points outside the object that every view sees covered; above 1, hollows are asked for harder
     )
-    inside: float = 1.0  # of points inside the object; above 1, what is uncertain is filled sooner: IoU wants w > 1
+    inside: float = (
+        1.0  # of points inside an object seen from one side alone: above 1, what may be there is filled sooner
+    )
     colour_band: float = 0.03  # colour is asked for this near the surface
 
 

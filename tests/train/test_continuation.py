@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from infinitemesh.data.points import PointBatch
 from infinitemesh.errors import CheckpointError
@@ -32,6 +33,36 @@ def test_additions_start_as_no_change(tmp_path):
     views = torch.rand(1, 4, 4, 32, 32)
     assert torch.equal(continued(views, ring(4)), trained(views, ring(4)))
     assert continued.projection_lift.context is not None
+
+
+def test_semantics_start_as_no_change_and_stay_frozen(tmp_path):
+    trained = LargeReconstructionModel.preset("tiny").eval()
+    folder = save_network(trained, tmp_path / "trained")
+    parts = {"semantic_layers": 2, "semantic_dim": 16, "semantic_heads": 2, "semantic_size": 28}
+    backbone = LargeReconstructionModel.preset("tiny", **parts).semantics.backbone
+    save_file(backbone.state_dict(), tmp_path / "backbone.safetensors")
+    options = ReconstructionOptions(start_from=folder, model=parts, semantics=tmp_path / "backbone.safetensors")
+    continued = started(options).eval()
+    views = torch.rand(1, 4, 4, 32, 32)
+    assert torch.equal(continued(views, ring(4)), trained(views, ring(4)))
+    for ours, given in zip(continued.semantics.backbone.parameters(), backbone.parameters(), strict=True):
+        assert torch.equal(ours, given)
+    continued(views, ring(4)).square().sum().backward()
+    assert all(p.grad is None for p in continued.semantics.backbone.parameters())
+    for way_in in (continued.semantics.to_tokens, continued.semantics.to_pixels):
+        assert way_in.weight.grad.abs().max() > 0
+    with torch.no_grad():
+        continued.semantics.to_tokens.weight.normal_()
+    assert not torch.allclose(continued(views, ring(4)), trained(views, ring(4)))
+
+
+def test_a_backbone_of_another_size_is_refused(tmp_path):
+    save_file({"embeddings.cls_token": torch.zeros(1, 1, 8)}, tmp_path / "backbone.safetensors")
+    parts = {"semantic_layers": 2, "semantic_dim": 16, "semantic_heads": 2, "semantic_size": 28}
+    with pytest.raises(CheckpointError, match="does not fit"):
+        started(ReconstructionOptions(preset="tiny", model=parts, semantics=tmp_path / "backbone.safetensors"))
+    with pytest.raises(CheckpointError, match="semantic_layers"):
+        started(ReconstructionOptions(preset="tiny", semantics=tmp_path / "backbone.safetensors"))
 
 
 def test_other_differences_are_refused(tmp_path):

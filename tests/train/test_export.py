@@ -6,8 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from infinitemesh.eight_bit import INT8, from_int8, is_large, to_int8
 from infinitemesh.errors import CheckpointError, InputError
-from infinitemesh.hub import save_network, verified
+from infinitemesh.hub import WEIGHTS, load_network, save_network, verified
 from infinitemesh.models.autoencoder import ImageAutoencoder
 from infinitemesh.models.lrm import LargeReconstructionModel
 from infinitemesh.pipeline import InfiniteMeshPipeline
@@ -102,6 +103,30 @@ def test_assembling_joins_runs_into_a_pipeline_with_checksums(run, reconstructio
     stored = load_file(reconstruction / "diffusion_pytorch_model.safetensors")
     for key, value in stored.items():
         assert torch.equal(pipeline.reconstruction.network.state_dict()[key], value.half().float()), key
+
+
+def test_named_networks_are_stored_in_8_bits_and_carried_on_as_floats(run, reconstruction, tmp_path):
+    """Rounded once, from the weights that the run wrote; an export of them is in half precision again."""
+    chosen = ["--base", "none", "--preset", "tiny", "--eight-bit", "reconstruction", "multiview_unet"]
+    main(["assemble", str(tmp_path / "eight"), "--parts", str(run), str(reconstruction), *chosen])
+    in_8_bits = [
+        name
+        for name in ("multiview_unet", "autoencoder", "image_encoder", "reconstruction")
+        if any(key.endswith(INT8) for key in load_file(tmp_path / "eight" / name / WEIGHTS))
+    ]
+    assert in_8_bits == ["multiview_unet", "reconstruction"]
+    lrm = InfiniteMeshPipeline.from_pretrained(verified(tmp_path / "eight")).reconstruction.network
+    for key, value in load_file(reconstruction / WEIGHTS).items():
+        expected = from_int8(*to_int8(value), key) if is_large(value) else value.half().float()
+        assert torch.equal(lrm.state_dict()[key], expected), key
+    export_weights(tmp_path / "eight", tmp_path / "out")
+    back = load_network(LargeReconstructionModel, unpack(tmp_path / "out", tmp_path / "back") / "reconstruction")
+    for key, value in halves(lrm).items():
+        assert torch.equal(back.state_dict()[key], value), key
+    again = assemble(tmp_path / "again", [reconstruction], base=tmp_path / "eight", preset="tiny", eight_bit=in_8_bits)
+    assert (again / "SHA256SUMS").read_bytes() == (tmp_path / "eight" / "SHA256SUMS").read_bytes()
+    with pytest.raises(InputError, match="no network 'lrm' to store in 8 bits"):
+        assemble(tmp_path / "other", [reconstruction], base=None, preset="tiny", eight_bit=["lrm"])
 
 
 def test_a_later_reconstruction_takes_the_place_of_the_coarse_one_too(run, reconstruction, tmp_path):
