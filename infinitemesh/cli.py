@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         ("evaluate", "measure by a named protocol", _evaluate),
         ("convert", "a public checkpoint to a network folder", _convert),
         ("bench", "time the pipeline on this machine", _bench),
+        ("demo", "a page in the browser, on this machine", _demo),
     ):
         command = commands.add_parser(name, help=help_, description=help_.capitalize() + ".", allow_abbrev=False)
         add(command)
@@ -135,7 +136,9 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument("--batch-size", type=_positive, help="objects made at once: 1, or with a GPU 8")
     command.add_argument("--ray", action="store_true", help="share the objects out over the machines of a ray cluster")
     command.add_argument("--cache", type=Path, help="folder for what is measured of the truth")
-    command.add_argument("--lpips", type=Path, help="weights file of LPIPS")
+    command.add_argument(
+        "--lpips", metavar="NET|FILE", help="squeeze, alex or vgg by torchmetrics, or a weights file of LPIPS-squeeze"
+    )
     command.add_argument("--device", default="cpu", help="auto, cpu, cuda, ... (%(default)s)")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--no-resume", action="store_false", dest="resume")
@@ -164,8 +167,15 @@ def _bench(command: argparse.ArgumentParser) -> None:
     command.add_argument("--repeats", type=_positive, default=3)
     command.add_argument("--batch-size", type=_positive, help="objects at once (1; with --all 16)")
     command.add_argument("--all", action="store_true", dest="everything", help="from views and photographs, in batches")
+    command.add_argument("--profile", action="store_true", help="also milliseconds of every step within the stages")
     command.add_argument("--fresh", action="store_true", help="untrained networks of the preset's size")
     command.add_argument("--model", default="small")
+    _machine(command, output=False)
+
+
+def _demo(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--port", type=_positive, default=7860, help="of this machine (%(default)s)")
+    command.add_argument("--model", default="small", help="preset, folder or hub id (%(default)s)")
     _machine(command, output=False)
 
 

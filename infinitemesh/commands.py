@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from infinitemesh.errors import InfiniteMeshError, InputError
 from infinitemesh.files import atomic_folder, atomic_write, check_output
+from infinitemesh.images import check_image
 from infinitemesh.stages.base import OnProgress, silent
 from infinitemesh.types import Camera, Mesh
 
@@ -37,6 +38,9 @@ def mesh(
         return _mesh_folder(inputs, out, batch_size, overwrite, save_intermediates or turntable, rest)
     _check_mesh_output(out, overwrite)
     if turntable is not None:
+        from infinitemesh.render.turntable import check_turntable
+
+        check_turntable(turntable)
         check_output(turntable, overwrite=overwrite)
     if save_intermediates is not None:
         check_output(save_intermediates, overwrite=overwrite, folder=True)
@@ -45,6 +49,8 @@ def mesh(
         raise InputError("--interpolate is for a folder of views; photographs are always interpolated (--num-between)")
     if not given:
         _check_exists(inputs[0])
+    for picture in () if is_folder else [picture for _, picture in given or ()] or inputs:
+        check_image(picture)  # weights take seconds to load
     with _progress(rest.pop("quiet")) as on_progress:
         seed = rest.pop("seed")
         pipeline = _pipeline(rest)
@@ -70,7 +76,7 @@ def views(*, photo: Path, out: Path, overwrite: bool, quiet: bool, seed: int, **
     """A photograph -> a folder of the views around the object, which `mesh` reads."""
     from infinitemesh.view_folder import save_views
 
-    _check_exists(photo)
+    check_image(photo)
     check_output(out, overwrite=overwrite, folder=True)
     with _progress(quiet) as on_progress:
         made = _pipeline(rest).photo_to_views(photo, seed, on_progress=on_progress)
@@ -117,7 +123,7 @@ def evaluate(
     batch_size: int | None,
     ray: bool,
     cache: Path | None,
-    lpips: Path | None,
+    lpips: str | None,
     device: str,
     seed: int,
     resume: bool,
@@ -129,17 +135,20 @@ def evaluate(
     """Results by a named protocol or of a recipe, a README's tables, tables of finished folders; returns a report."""
     from infinitemesh.evaluate.command import evaluate_command, tables_command
     from infinitemesh.evaluate.jobs import RunOptions, default_batch_size, default_workers
+    from infinitemesh.evaluate.lpips import net_or_file
 
     if protocol == "tables":
         return tables_command(more, out=out, overwrite=overwrite)
     if out is None:
         raise InputError("evaluate writes a folder of results: give --out")
     device = _device(device)
+    net, weights = net_or_file(lpips)
     options = RunOptions(
         workers=workers or default_workers(device),
         batch_size=batch_size or default_batch_size(device),
         cache=cache,
-        lpips_weights=lpips,
+        lpips=net,
+        lpips_weights=weights,
         device=device,
         seed=seed,
         resume=resume,
@@ -202,7 +211,14 @@ def convert(*, kind: str, source: Path, out: Path, without_cross_domain: bool, f
 
 
 def bench(
-    *, photo: Path | None, repeats: int, batch_size: int | None, everything: bool, fresh: bool, **rest: Any
+    *,
+    photo: Path | None,
+    repeats: int,
+    batch_size: int | None,
+    everything: bool,
+    profile: bool,
+    fresh: bool,
+    **rest: Any,
 ) -> str:
     """Seconds of every stage and the peak memory, after one run that is not counted."""
     from infinitemesh.bench import BATCH_SIZE, time_everything, time_pipeline
@@ -217,8 +233,17 @@ def bench(
     else:
         pipeline = _pipeline(rest)
     if everything:
-        return time_everything(pipeline, repeats=repeats, batch_size=batch_size or BATCH_SIZE)
-    return time_pipeline(pipeline, photo=photo, repeats=repeats, batch_size=batch_size or 1)
+        return time_everything(pipeline, repeats=repeats, batch_size=batch_size or BATCH_SIZE, profile=profile)
+    return time_pipeline(pipeline, photo=photo, repeats=repeats, batch_size=batch_size or 1, profile=profile)
+
+
+def demo(*, port: int, **rest: Any) -> str:
+    """Serves the page until it is stopped."""
+    from infinitemesh.demo import demo_page, gradio
+
+    gradio()  # before weights are loaded
+    demo_page(_pipeline(rest)).launch(server_name="127.0.0.1", server_port=port)
+    return ""
 
 
 def _mesh_folder(
@@ -241,6 +266,9 @@ def _mesh_folder(
     targets = [out / f"{name}.glb" for name in names]
     for target in targets:
         check_output(target, overwrite=overwrite)
+    from infinitemesh.running import save_all
+    from infinitemesh.trace import Trace
+
     seed = rest.pop("seed")
     with _progress(rest.pop("quiet")) as on_progress:
         pipeline = _pipeline(rest)
@@ -248,11 +276,14 @@ def _mesh_folder(
         for begin in range(0, len(photos), batch_size):
             some = slice(begin, begin + batch_size)
             traces = pipeline.try_batch(photos[some], seed, on_progress=on_progress)
-            for photo, target, trace in zip(photos[some], targets[some], traces, strict=True):
-                if isinstance(trace, InfiniteMeshError):
-                    failed.append(f"{photo}: {trace}")
-                else:
-                    trace.mesh.save(target, overwrite=overwrite)
+            of_target = zip(targets[some], traces, strict=True)
+            made = {target: trace.mesh for target, trace in of_target if isinstance(trace, Trace)}
+            save_all(list(made.values()), list(made), overwrite=overwrite)
+            failed += [
+                f"{photo}: {trace}"
+                for photo, trace in zip(photos[some], traces, strict=True)
+                if isinstance(trace, InfiniteMeshError)
+            ]
     if failed:
         raise InputError(f"{len(failed)} of {len(photos)} photographs made no mesh:\n  " + "\n  ".join(failed))
     return f"{out}: {len(photos)} meshes"

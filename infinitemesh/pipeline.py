@@ -5,7 +5,7 @@ photo ─▶ Foreground ─▶ MainViews ─▶ ViewInterpolation ─▶ Reconst
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -21,7 +21,7 @@ from infinitemesh.bundle import Bundle, Describer, arguments, parameters, rebuil
 from infinitemesh.errors import CheckpointError, InfiniteMeshError, InputError
 from infinitemesh.hub import resolve
 from infinitemesh.messages import nearest
-from infinitemesh.running import Clock, each, reconstructed
+from infinitemesh.running import Clock, each, kept_on_cpu, reconstructed, workers_on
 from infinitemesh.stages.base import OnProgress, silent
 from infinitemesh.stages.foreground import Foreground
 from infinitemesh.stages.main_views import MainViews
@@ -31,6 +31,7 @@ from infinitemesh.stages.texturing import Texturing, VertexColour
 from infinitemesh.stages.trajectories import Trajectory
 from infinitemesh.stages.view_interpolation import ViewInterpolation
 from infinitemesh.stages.view_sets import check_views
+from infinitemesh.steps import step
 from infinitemesh.trace import Trace
 from infinitemesh.types import Mesh, Triplane, ViewSet
 
@@ -96,11 +97,20 @@ class InfiniteMeshPipeline(nn.Module):
         return pipeline.eval().to(device, dtype)
 
     def save_pretrained(
-        self, folder: str | Path, *, dtype: torch.dtype | None = torch.float16, overwrite: bool = False
+        self,
+        folder: str | Path,
+        *,
+        dtype: torch.dtype | None = torch.float16,
+        eight_bit: Collection[str] = (),
+        overwrite: bool = False,
     ) -> Path:
-        """Writes pipeline.json and one folder a network, floats as `dtype` (None: as they are)."""
+        """Writes pipeline.json and one folder a network, floats as `dtype` (None: as they are).
+
+        `eight_bit` names networks (folders, such as "reconstruction") whose large tensors are stored in 8 bits. Others
+        are floats even where they were loaded from 8 bits: networks do not remember how they were stored.
+        """
         stages = {name: stage for name in STAGES if (stage := getattr(self, name)) is not None}
-        return save_bundle(folder, stages, preset=self.name, dtype=dtype, overwrite=overwrite)
+        return save_bundle(folder, stages, preset=self.name, dtype=dtype, eight_bit=eight_bit, overwrite=overwrite)
 
     def forward(
         self, image: Photo | Sequence[Photo], seed: int = 0, *, on_progress: OnProgress = silent
@@ -186,7 +196,8 @@ class InfiniteMeshPipeline(nn.Module):
                     f"Pass {stage}=... to from_pretrained, or give views of the object (views_to_mesh)"
                 )
         with self._stage("foreground", clock) as foreground:
-            fronts = each("foreground", foreground, [(image,) for image in images], on_progress)
+            inputs = [(image,) for image in images]
+            fronts = each("foreground", foreground, inputs, on_progress, workers=workers_on(self.device))
         return [front.to(self.device) if isinstance(front, ViewSet) else front for front in fronts]
 
     def _rings(
@@ -220,18 +231,21 @@ class InfiniteMeshPipeline(nn.Module):
             triplanes = reconstructed(reconstruction, rings)
             on_progress("reconstruction", 1, 1)
         with self._stage("surface", clock) as surface:
-            surfaces = each("surface", surface, [(triplane,) for triplane in triplanes], on_progress)
+            inputs = [(triplane,) for triplane in triplanes]
+            surfaces = each("surface", surface, inputs, on_progress, workers=workers_on(self.device))
         with self._stage("texturing", clock) as texturing:
             inputs = list(zip(surfaces, triplanes, rings, strict=True))
-            meshes = each("texturing", texturing, inputs, on_progress)
+            textured = kept_on_cpu(texturing)
+            meshes = each("texturing", textured, inputs, on_progress, workers=workers_on(self.device))
         made_with = {"infinitemesh": self.provenance() | {"seed": seed}}
         return [
             mesh
             if isinstance(mesh, InfiniteMeshError)
-            else (triplane, surface, replace(mesh.to("cpu"), metadata={**mesh.metadata, **made_with}))
+            else (triplane, surface, replace(mesh, metadata={**mesh.metadata, **made_with}))
             for triplane, surface, mesh in zip(triplanes, surfaces, meshes, strict=True)
         ]
 
+    @step("provenance")
     def provenance(self) -> dict[str, Any]:
         """Version, preset, weight hashes and settings: what a GLB says about how it was made."""
         settings: dict[str, Any] = {}

@@ -59,6 +59,18 @@ def test_everything_is_what_the_pipeline_can_start_from_alone_and_in_a_batch(fro
         assert set(BACK_HALF) < set(found) and parts < found["in all"] + 0.01
 
 
+def test_a_profile_has_the_steps_of_every_stage_and_adds_up(tmp_path: Path):
+    cut_out().save(tmp_path / "egg.png")
+    table = time_pipeline(tiny_pipeline(), photo=tmp_path / "egg.png", repeats=1, batch_size=2, profile=True)
+    lines = table.split("\n\n")[1].splitlines()
+    assert lines[0].endswith("batch of 2, one after another, by steps")
+    found = {line[:32].rstrip(): float(line[32:].split()[0]) for line in lines[1:]}
+    within = {"  largest object", "  flexicubes", "  unwrap", "    pack"}
+    assert {"foreground", "surface", "texturing", *within} <= set(found)
+    stages = [milliseconds for row, milliseconds in found.items() if not row.startswith(" ") and row != "in all"]
+    assert found["in all"] == pytest.approx(sum(stages), abs=0.1 * len(stages))
+
+
 def test_everything_takes_no_photograph(capsys):
     assert main(["bench", "egg.png", "--all"]) == 1
     assert "leave egg.png away" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from infinitemesh.convert.instantmesh import to_instantmesh
 from infinitemesh.hub import load_network
 from infinitemesh.models.lrm import LargeReconstructionModel
 from infinitemesh.models.multiview_unet import MultiViewUNet
+from infinitemesh.pipeline import InfiniteMeshPipeline
 from infinitemesh.types import Camera, Mesh
 
 
@@ -179,6 +180,32 @@ def test_an_error_is_one_line_and_leaves_nothing(
     said = capsys.readouterr().err
     assert says in said and said.startswith("infinitemesh: ") and "Traceback" not in said
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("words", [["mesh", "PHOTO"], ["views", "PHOTO"], ["mesh", "--view", "0=PHOTO"]])
+def test_what_is_no_photograph_is_refused_before_weights_are_loaded(
+    words: list[str], photo: Path, tmp_path: Path, capsys, monkeypatch
+):
+    """Within a second: the weights take several."""
+    monkeypatch.setattr(InfiniteMeshPipeline, "from_pretrained", lambda *_: pytest.fail("weights were loaded"))
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "cut.png").write_bytes(photo.read_bytes()[:20])
+    Image.new("RGB", (1, 1)).save(tmp_path / "one.png")
+    Image.new("1", (9000, 9000)).save(tmp_path / "large.png")
+    says = {"text": "not a readable PNG", "cut": "not a readable PNG", "one": "1 x 1 pixels", "large": "9000 x 9000"}
+    for name, message in says.items():
+        asked = [word.replace("PHOTO", str(tmp_path / f"{name}.png")) for word in words]
+        assert run(*asked, "-o", tmp_path / ("out" if words[0] == "views" else "out.glb"), "--quiet") == 1
+        assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_film_that_cannot_be_written_is_told_before_the_mesh_is_made(
+    photo: Path, tmp_path: Path, capsys, monkeypatch
+):
+    monkeypatch.setattr(InfiniteMeshPipeline, "from_pretrained", lambda *_: pytest.fail("weights were loaded"))
+    assert run("mesh", photo, "-o", tmp_path / "a.glb", "--turntable", tmp_path / "a.mov", "--quiet") == 1
+    assert "a turntable is written as .gif, .webp, .mp4" in capsys.readouterr().err
 
 
 def test_an_existing_mesh_is_kept_unless_told(photo: Path, model: str, tmp_path: Path, capsys):

@@ -117,6 +117,21 @@ def test_the_sheet_of_truth_and_result(model: str, tmp_path: Path):
     assert Image.open(tmp_path / "sheet.jpg").size[0] >= 8 * 48
 
 
+def test_the_overview_of_photographs_and_of_objects(photo: str, model: str, tmp_path: Path):
+    from infinitemesh.evaluate.synthetic import synthetic_objects
+
+    main = runpy.run_path(str(EXAMPLES / "make_overview.py"))["main"]
+    main(str(tmp_path / "photos.png"), model, str(Path(photo).parent), size=48)
+    (tmp_path / "meshes").mkdir()
+    synthetic_objects()["box"].save(tmp_path / "meshes" / "box.glb")
+    main(str(tmp_path / "objects.png"), model, objects=str(tmp_path / "meshes"), size=48)
+    for name, columns in (("photos", 17), ("objects", 21)):
+        drawn = np.asarray(Image.open(tmp_path / f"{name}.png"), dtype=float)
+        assert drawn.shape[:2] == (48, columns * 50 - 2)
+        pictures = [drawn[:, 50 * k : 50 * k + 48] for k in range(columns)]
+        assert all((picture.min(-1) < 200).mean() > 0.02 for picture in pictures)  # none is empty
+
+
 def test_the_strip_from_photograph_to_mesh(photo: str, model: str, tmp_path: Path):
     strip = runpy.run_path(str(EXAMPLES / "make_strip.py"))
     strip["main"](str(tmp_path / "strip.jpg"), model, [photo, photo], 48)

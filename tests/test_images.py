@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageCms
 
 from infinitemesh.errors import InputError
-from infinitemesh.images import MAX_PIXELS, load_image
+from infinitemesh.images import MAX_PIXELS, check_image, load_image
 
 GENERATOR = np.random.default_rng(0)
 COARSE = GENERATOR.integers(0, 256, (3, 4, 3), dtype=np.uint8)
@@ -186,6 +186,27 @@ def test_what_is_no_picture_is_refused_at_once(content, message):
     with pytest.raises(InputError, match=message):
         load_image(content)
     assert time.perf_counter() - start < 1
+
+
+def test_a_file_is_checked_by_its_head_as_it_will_be_when_it_is_read(tmp_path):
+    contents = {
+        "good": encoded(Image.fromarray(PICTURE), format="PNG"),
+        "text": b"this is text",
+        "small": encoded(Image.new("RGB", (1, 1)), format="PNG"),
+        "huge": png(40_000, 40_000, 8, 2),
+        "large": png(10_000, 8_000, 8, 2),
+    }
+    for name, content in contents.items():
+        path = tmp_path / f"{name}.png"
+        path.write_bytes(content)
+        refused = [None, None]
+        for k, read in enumerate((check_image, load_image)):
+            try:
+                read(path)
+            except InputError as error:
+                refused[k] = str(error)
+        assert refused[0] == refused[1]
+        assert (refused[0] is None) == (name == "good")
 
 
 def test_paths_that_are_no_files_are_refused(tmp_path):

@@ -17,7 +17,7 @@ PROJECT = PACKAGE.parent
 
 # A module imports its own layer and lower ones. Inside functions `types` may go up (Mesh.save, ViewSet.grid).
 LAYERS = (
-    {"errors", "files", "images", "messages", "types"},
+    {"errors", "files", "helpers", "images", "messages", "steps", "turns", "types"},
     {"geometry"},
     {"render"},
     {"models"},

@@ -1,8 +1,11 @@
 """The chain of real classes at tiny size: seeds, batches, replacement, saving, cancelling, errors."""
 
 import json
+import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +16,7 @@ from infinitemesh.bundle import PARTS, arguments, rebuilt
 from infinitemesh.errors import CheckpointError, GenerationError, InputError
 from infinitemesh.pipeline import STAGES, InfiniteMeshPipeline, Trace, image_to_mesh, views_to_mesh
 from infinitemesh.presets import fresh_pipeline
+from infinitemesh.running import save_all
 from infinitemesh.stages.denoise import Sampling
 from infinitemesh.stages.main_views import GivenViews, MirrorMainViews
 from infinitemesh.stages.reconstruction import Reconstruction
@@ -70,6 +74,37 @@ def test_a_batch_of_four_gives_each_what_it_gets_alone():
         torch.testing.assert_close(made.triplane.planes, alone.triplane.planes, atol=1e-4, rtol=0)
     meshes = pipeline(images[:2], seed=1)
     assert [type(mesh) for mesh in meshes] == [Mesh, Mesh]
+
+
+def test_objects_that_take_turns_become_the_same_files_with_the_same_progress(monkeypatch, tmp_path: Path):
+    images = [cut_out(COLOURS[0]), cut_out(COLOURS[1]).convert("RGB"), *map(cut_out, COLOURS[2:])]
+    files, told = {}, {}
+    for workers in (1, 3):
+        monkeypatch.setattr("infinitemesh.pipeline.workers_on", lambda _, workers=workers: workers)
+        told[workers] = steps = []
+        traces = tiny_pipeline().try_batch(images, seed=1, on_progress=partial(_tell, steps))
+        assert isinstance(traces[1], InputError)
+        meshes = [trace.mesh for trace in traces if isinstance(trace, Trace)]
+        paths = [tmp_path / f"{workers}_{number}.glb" for number in range(3)]
+        save_all(meshes, paths)
+        files[workers] = [path.read_bytes() for path in paths]
+    assert files[1] == files[3] and told[1] == told[3]
+
+
+def _tell(steps: list[tuple[str, int, int]], *step: Any) -> None:
+    steps.append(step)
+
+
+@pytest.mark.parametrize("stage", ["foreground", "surface", "texturing"])
+def test_objects_that_take_turns_are_cancelled_where_progress_is_told(monkeypatch, stage):
+    def cancel(name: str, step: int, total: int) -> None:
+        if (name, step) == (stage, 1):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("infinitemesh.pipeline.workers_on", lambda _: 3)
+    with pytest.raises(KeyboardInterrupt):
+        tiny_pipeline().trace_batch([cut_out()] * 4, on_progress=cancel)
+    assert not any(thread.name.startswith("infinitemesh") for thread in threading.enumerate())
 
 
 def test_saved_and_loaded_it_makes_the_same_mesh(saved: Path, trace: Trace):

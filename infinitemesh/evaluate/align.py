@@ -4,10 +4,11 @@ Starts (a fixed list of rotations, and of scales) are tried on a few thousand sa
 closest points (ICP); the best by Chamfer distance or by share of inliers wins. `none` leaves the declared frame.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations, product
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -53,17 +54,25 @@ class Alignment:
 
 @dataclass(frozen=True)
 class Similarity:
-    """truth_from_result: x -> scale * rotation @ x + shift; `score` is the Chamfer distance on the search's samples."""
+    """x -> scale * rotation @ x + shift; `score` is the Chamfer distance on the search's samples, if there was one."""
 
     rotation: Float[Tensor, "3 3"]
     scale: float
     shift: Float[Tensor, "3"]
-    score: float
+    score: float = math.nan
 
     def apply(self, mesh: Mesh) -> Mesh:
         moved = self.scale * mesh.vertices @ self.rotation.T + self.shift
         normals = None if mesh.normals is None else mesh.normals @ self.rotation.T
         return replace(mesh, vertices=moved, normals=normals)
+
+    @property
+    def inverse(self) -> "Similarity":
+        back = self.rotation.T / self.scale
+        return Similarity(self.rotation.T, 1 / self.scale, -back @ self.shift, self.score)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"rotation": self.rotation.tolist(), "scale": self.scale, "shift": self.shift.tolist()}
 
 
 def fit_box(mesh: Mesh, truth: Mesh) -> Mesh:

@@ -67,6 +67,8 @@ def evaluate_command(
             )
         )
     if with_baselines:
+        if not baselines(found.name):
+            raise InputError(f"{found.name} has no baselines; mainviews, orbit12 and ivi have")
         systems += baselines(found.name)
     if not systems:
         raise InputError("nothing to measure: give a pipeline, a folder of meshes, or ask for the baselines")

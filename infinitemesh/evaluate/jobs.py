@@ -17,7 +17,7 @@ from infinitemesh.evaluate.measure import Measured, check_finite, measure_failur
 from infinitemesh.evaluate.measure_views import load_views, measure_no_views, measure_views, save_views
 from infinitemesh.evaluate.pictures import save_strip
 from infinitemesh.evaluate.records import Failure, Record, record_key, write_record
-from infinitemesh.evaluate.systems import FinishedMeshes, Frame, Measurable, System, ViewSystem, in_world
+from infinitemesh.evaluate.systems import FinishedMeshes, Frame, Measurable, System, ViewSystem, in_world, placing
 from infinitemesh.evaluate.truth import Case
 from infinitemesh.types import Mesh, ViewSet
 
@@ -151,7 +151,7 @@ class Job:
         return record
 
     def _scores(self, case: Case, made: Made) -> tuple[Measured, Failure | None]:
-        lpips = _lpips(self.options)
+        lpips = lpips_of(self.options)
         try:
             _ = case.mesh
         except InfiniteMeshError as error:
@@ -162,7 +162,7 @@ class Job:
             if case.protocol.views is not None:
                 mesh = None if made.mesh_path is None else Mesh.load(made.mesh_path)
                 return measure_views(load_views(made.path), case, lpips=lpips, mesh=mesh), None
-            return measure_mesh(in_world(Mesh.load(made.path), case, made.frame), case, lpips=lpips), None
+            return _mesh_scores(Mesh.load(made.path), case, made.frame, lpips), None
         except Exception as error:  # one object's error must not end the evaluation of the others
             log.exception("%s", case.name)
             return _scores_of_nothing(case, lpips), Failure.of(error)
@@ -209,13 +209,22 @@ def _found(system: FinishedMeshes, case: Case) -> Made:
         return Made(failure=Failure.of(error))
 
 
+def _mesh_scores(mesh: Mesh, case: Case, frame: Frame, lpips: Lpips | None) -> Measured:
+    measured = measure_mesh(in_world(mesh, case, frame), case, lpips=lpips)
+    placed = placing(case, frame) if case.protocol.framed else None
+    if placed is None:
+        return measured
+    return replace(measured, alignment={**measured.alignment, "photo_from_truth": placed.as_dict()})
+
+
 def _scores_of_nothing(case: Case, lpips: Lpips | None) -> Measured:
     return (
         measure_no_views(case, lpips=lpips) if case.protocol.views is not None else measure_failure(case, lpips=lpips)
     )
 
 
-def _lpips(options: RunOptions) -> Lpips | None:
+def lpips_of(options: RunOptions) -> Lpips | None:
+    """The asked network, loaded once a process; raises what is wrong with it, so ask before long work."""
     return None if options.lpips is None else _loaded(options.lpips, options.lpips_weights, options.device)
 
 

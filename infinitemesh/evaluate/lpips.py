@@ -52,6 +52,17 @@ def load_lpips(net: LpipsNet = "squeeze", *, weights: str | Path | None = None) 
     return SqueezeLpips.from_file(weights)
 
 
+def net_or_file(text: str | None) -> tuple[LpipsNet | None, Path | None]:
+    """What `--lpips` asks for: a trunk by torchmetrics, or a file of weights, which are those of `squeeze`."""
+    if text is None:
+        return None, None
+    if text in ("squeeze", "alex", "vgg"):
+        return cast(LpipsNet, text), None
+    if not Path(text).is_file():
+        raise InputError(f"--lpips takes squeeze, alex, vgg or a weights file; there is no file {text}")
+    return "squeeze", Path(text)
+
+
 class SqueezeLpips(Lpips):
     """The SqueezeNet-1.1 trunk and its seven heads.
 

@@ -66,12 +66,7 @@ def measure_mesh(result: Mesh, case: Case, *, lpips: Lpips | None = None) -> Mea
     pictures, truth_pictures = _pictures(result, case), case.pictures()
     if pictures is not None and truth_pictures is not None:
         metrics |= picture_metrics(pictures, truth_pictures, lpips=lpips, device=case.device)
-    alignment = {
-        "rotation": similarity.rotation.tolist(),
-        "scale": similarity.scale,
-        "shift": similarity.shift.tolist(),
-    }
-    return Measured(metrics, notes, health, alignment, pictures=pictures, truth_pictures=truth_pictures)
+    return Measured(metrics, notes, health, similarity.as_dict(), pictures=pictures, truth_pictures=truth_pictures)
 
 
 def measure_failure(case: Case, *, lpips: Lpips | None = None) -> Measured:

@@ -5,7 +5,6 @@ by a scale and a shift. `front_box` takes both from the one thing that the photo
 """
 
 import secrets
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 
 from infinitemesh.errors import CheckpointError, GenerationError, InputError
 from infinitemesh.evaluate.consistency import reprojection_consistency, silhouette_coherence
+from infinitemesh.evaluate.framing import place_by_front
 from infinitemesh.evaluate.lpips import Lpips
 from infinitemesh.evaluate.measure import Measured, picture_rows
 from infinitemesh.evaluate.protocol import ViewRule
@@ -21,7 +21,6 @@ from infinitemesh.evaluate.truth import Case
 from infinitemesh.types import Camera, Mesh, ViewSet
 
 SAME_POSE_DEG = 0.5
-FRONT_SIZE = 512  # of the silhouette that the truth's frame is read from
 
 
 def measure_views(views: ViewSet, case: Case, *, lpips: Lpips | None = None, mesh: Mesh | None = None) -> Measured:
@@ -96,21 +95,6 @@ def load_views(path: Path) -> ViewSet:
     return ViewSet(pictures.colours, pictures.coverage, camera, torch.from_numpy(arrays["is_main"]))
 
 
-def place_by_front(truth: Mesh, front: ViewSet) -> Mesh:
-    """The truth scaled and shifted so that its orthographic front view fills the same box as the one view `front`."""
-    rig = Rig(size=FRONT_SIZE)
-    target = _box(front.alpha[0, 0])
-    for _ in range(2):  # the second round takes out the rounding of the first
-        box = _box(rig.views(truth).alpha[0, 0])
-        scale = (target[2:] - target[:2]).max() / (box[2:] - box[:2]).max()
-        middle, target_middle = (box[:2] + box[2:]) / 2, (target[:2] + target[2:]) / 2
-        span = 1 / float(rig.camera.intrinsics[0, 0, 0])
-        right, down = (target_middle - 0.5) * span - (middle - 0.5) * span * scale
-        shift = truth.vertices.new_tensor([float(right), -float(down), 0.0])
-        truth = replace(truth, vertices=truth.vertices * scale + shift)
-    return truth
-
-
 def _truth(views: ViewSet, case: Case, rule: ViewRule) -> Pictures:
     if rule.frame == "exact":
         return Pictures.of(case.true_views(_rig(rule)))
@@ -133,18 +117,3 @@ def _index(camera: Camera, azimuth_deg: float) -> int:
         have = ", ".join(f"{a:.0f}" for a in sorted(camera.azimuth_deg.tolist()))
         raise GenerationError(f"no view at azimuth {azimuth_deg:g}, elevation 0; the system made azimuths {have}")
     return best
-
-
-def _box(alpha: torch.Tensor) -> torch.Tensor:
-    """left, top, right, bottom of what is covered, in image widths, to a fraction of a pixel."""
-    columns, rows = alpha.amax(0), alpha.amax(1)
-    if float(columns.max()) < 0.5:
-        raise GenerationError("the front view shows no object")
-    edges = [_first(columns), _first(rows), 1 - _first(columns.flip(0)), 1 - _first(rows.flip(0))]
-    return torch.tensor(edges)
-
-
-def _first(profile: torch.Tensor) -> float:
-    """Where coverage begins: the first covered pixel counts by its coverage."""
-    index = int((profile > 0.02).nonzero()[0, 0])
-    return (index + 1 - float(profile[index])) / len(profile)

@@ -18,6 +18,7 @@ from infinitemesh.evaluate.rigs import Rig
 from infinitemesh.evaluate.strict import build, read_yaml
 
 FOLDER = Path(__file__).parent / "protocols"
+OLDER = ("framed", False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,7 @@ class Protocol:
     official_views: bool = False  # photo and pictures are the folder's renders/NAME/*.webp at cameras.json
     given: Rig | None = None  # the posed true views that a reconstruction or an interpolation is given
     fit_box: bool = True  # the result's box is centred on the truth's and takes its longest side
+    framed: bool = False  # a photograph's result stands where the framing rule puts the truth (`framing`)
     alignment: Alignment = Alignment()
     surface: SurfaceRule | None = None
     volume: VolumeRule | None = None
@@ -83,6 +85,16 @@ class Protocol:
             raise InputError(f"{self.name}: a protocol measures views or a mesh, not both")
         if self.photo is not None and len(self.photo.camera) != 1:
             raise InputError(f"{self.name}: the photograph has one camera, the protocol names {len(self.photo.camera)}")
+        if self.framed and (self.fit_box or self.views or not self.gives_photo):
+            raise InputError(
+                f"{self.name}: framed says where the mesh made of a photograph stands: it needs a photo, "
+                "fit_box: false, and no views"
+            )
+
+    @property
+    def gives_photo(self) -> bool:
+        """Whether a whole system is given a picture."""
+        return self.photo is not None or self.official_views
 
     @property
     def label(self) -> str:
@@ -93,8 +105,8 @@ class Protocol:
 
     @property
     def sha256(self) -> str:
-        """Of all values but the words about it."""
-        values = {key: value for key, value in self.as_dict().items() if key != "about"}
+        """Of all values but the words about it, and a `framed` that is off: stored results are older than it."""
+        values = {key: value for key, value in self.as_dict().items() if key != "about" and (key, value) != OLDER}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

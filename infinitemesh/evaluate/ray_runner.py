@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from infinitemesh.errors import MissingBackend
-from infinitemesh.evaluate.jobs import Job, RunOptions, Task
+from infinitemesh.evaluate.jobs import Job, RunOptions, Task, lpips_of
 from infinitemesh.evaluate.protocol import Protocol, load_protocol
 from infinitemesh.evaluate.records import Record, read_record
 from infinitemesh.evaluate.results import Result, write_result
@@ -35,6 +35,7 @@ def run_protocol_on_ray(
         gpus_per_task = 1.0 if options.device.startswith("cuda") else 0.0
     protocol = protocol if isinstance(protocol, Protocol) else load_protocol(protocol)
     check_kind(protocol, system)
+    lpips_of(options)
     out = prepare(out).resolve()
     cases = find_cases(protocol, data, out, objects, options)
     job = Job(system, out, options)

@@ -182,5 +182,6 @@ def row_command(recipe: Recipe, row: RecipeRow, protocol: str, options: RunOptio
 def _option_words(recipe: Recipe, options: RunOptions) -> list[str]:
     """What changes numbers besides the row."""
     words = ["--lpips", options.lpips_weights.name] if options.lpips_weights is not None else []
+    words = ["--lpips", options.lpips] if options.lpips is not None and not words else words
     words += ["--seed", str(options.seed)] if options.seed else []
     return [*words, "--objects", *recipe.objects] if recipe.objects else words

@@ -18,7 +18,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from infinitemesh.errors import InputError
-from infinitemesh.evaluate.jobs import Job, RunOptions, Task
+from infinitemesh.evaluate.jobs import Job, RunOptions, Task, lpips_of
 from infinitemesh.evaluate.protocol import Protocol, load_protocol
 from infinitemesh.evaluate.records import Record, read_record, write_record
 from infinitemesh.evaluate.results import Result, write_result
@@ -52,6 +52,7 @@ def run_protocol(
     """
     protocol = protocol if isinstance(protocol, Protocol) else load_protocol(protocol)
     check_kind(protocol, system)
+    lpips_of(options)
     out = prepare(out)
     cases = find_cases(protocol, data, out, objects, options)
     done: dict[str, Record] = {}

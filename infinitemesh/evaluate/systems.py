@@ -7,12 +7,15 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
+
 from infinitemesh.errors import CheckpointError, InfiniteMeshError, InputError
+from infinitemesh.evaluate.align import Similarity
+from infinitemesh.evaluate.framing import photo_from_truth
 from infinitemesh.evaluate.overrides import apply_overrides
 from infinitemesh.evaluate.protocol import Protocol
 from infinitemesh.evaluate.truth import SUFFIXES, Case, sha256_of
@@ -51,7 +54,8 @@ class System(Measurable, ABC):
     """What makes meshes. A subclass makes the mesh of one case (`mesh_of`).
 
     `frame` world: the mesh stands as the truth does. `photo`: it stands as if the photograph had been taken from
-    azimuth 0 and elevation 0, and is turned by where it was taken from.
+    azimuth 0 and elevation 0, and is turned by where it was taken from; under a `framed` protocol it also has the place
+    and size that the framing rule gives to what the photograph shows.
     """
 
     frame: Frame = "world"
@@ -162,7 +166,7 @@ class PipelineSystem(System):
         return apply_overrides(_opened(self.source, self.device), self.overrides)
 
     def check(self, protocol: Protocol) -> None:
-        if protocol.photo is not None and protocol.given is None:
+        if protocol.gives_photo and protocol.given is None:
             check_stages(
                 self.pipeline,
                 ("foreground", "main_views", "view_interpolation"),
@@ -176,7 +180,7 @@ class PipelineSystem(System):
         return made
 
     def meshes_of(self, cases: Sequence[Case]) -> list[Mesh | InfiniteMeshError]:
-        if cases[0].protocol.given is not None and cases[0].protocol.photo is None:
+        if not cases[0].protocol.gives_photo:
             return [self._mesh_of_views(case) for case in cases]
         made = self.pipeline.try_batch([case.photo() for case in cases], self.seed)
         return [one if isinstance(one, InfiniteMeshError) else one.mesh for one in made]
@@ -215,8 +219,14 @@ def _opened(source: str, device: str) -> "InfiniteMeshPipeline":
 
 def in_world(mesh: Mesh, case: Case, frame: Frame) -> Mesh:
     """A result as the protocol's truth stands."""
-    if frame == "world" or case.protocol.photo is None:  # given views stand in the world already
-        return mesh
-    world_from_photo = case.photo_camera().world_from_cam[0, :3, :3]
-    normals = None if mesh.normals is None else mesh.normals @ world_from_photo.T
-    return replace(mesh, vertices=mesh.vertices @ world_from_photo.T, normals=normals)
+    placed = placing(case, frame)
+    return mesh if placed is None else placed.inverse.apply(mesh)
+
+
+def placing(case: Case, frame: Frame) -> Similarity | None:
+    """result_from_truth, as far as the photograph says it; None: given views, and their results, stand in the world."""
+    if frame == "world" or not case.protocol.gives_photo:
+        return None
+    if case.protocol.framed:
+        return photo_from_truth(case)
+    return Similarity(case.photo_camera().cam_from_world[0, :3, :3], 1.0, torch.zeros(3))

@@ -23,6 +23,11 @@ TITLES = {
     "lpips_alex": "LPIPS-alex",
     "lpips_vgg": "LPIPS-vgg",
 }
+FRAMED_WORDS = (
+    "A photograph's result is compared in place: the truth's own outline in the photograph, cut by the framing rule "
+    "(longer side 1.08 units, depth centred by the truth's box), and the known camera say where the truth stands in "
+    "the pipeline's frame; both are brought to the truth's scale. The result has no part in it."
+)
 DECIMALS = {"chamfer": 4, "psnr": 2, "psnr_object": 2, "consistency_psnr": 2}
 
 
@@ -75,6 +80,8 @@ def describe_protocol(result: Result) -> str:
             "The result's box is fitted to the truth's." if protocol.fit_box else "The result is not rescaled."
         )
         parts.append(_alignment_words(protocol.alignment))
+        if protocol.framed:
+            parts.append(FRAMED_WORDS)
     if protocol.surface is not None:
         rule = protocol.surface
         points = f"{rule.samples:,} points" if rule.points == "surface" else f"depth points, voxel {rule.voxel:g}"

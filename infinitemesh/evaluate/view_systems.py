@@ -6,7 +6,7 @@ ivi                  the true main views          `InterpolationAlone(stage)`
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -45,20 +45,45 @@ class InterpolationAlone(ViewSystem):
         return f"{self.name} {self.version} {self.seed}"
 
 
-class MainViewsAlone(ViewSystem):
-    """One main-view stage, given the true orthographic front view: framing and matting are left out."""
+Front = Literal["true", "photo"]
 
-    def __init__(self, stage: MainViews, *, name: str, version: str = "", seed: int = 0, size: int = 256) -> None:
+
+class MainViewsAlone(ViewSystem):
+    """One main-view stage without a matte.
+
+    `front` true: it is given the true orthographic front view, which no photograph is. `photo`: the protocol's
+    photograph, cut out and framed as a pipeline's `Foreground` does it.
+    """
+
+    def __init__(
+        self,
+        stage: MainViews,
+        *,
+        name: str,
+        version: str = "",
+        seed: int = 0,
+        size: int = 256,
+        front: Front = "true",
+    ) -> None:
         self.stage, self.name, self.version, self.seed, self.size = stage, name, version, seed, size
+        self.front: Front = front
 
     def views_of(self, case: Case) -> ViewSet:
-        from infinitemesh.evaluate.rigs import Rig
-
-        front = case.true_views(Rig(size=self.size, supersample=2))
-        return self.stage(front, seed=self.seed)
+        return self.stage(front_of(case, self.front, self.size), seed=self.seed)
 
     def fingerprint(self, case: Case) -> str:
-        return f"{self.name} {self.version} {self.seed} {self.size}"
+        what = "" if self.front == "true" else f" {self.front}"  # stored results are older than the choice
+        return f"{self.name} {self.version} {self.seed} {self.size}{what}"
+
+
+def front_of(case: Case, front: Front, size: int = 256) -> ViewSet:
+    """What main views are made of: the true orthographic front, or the framed photograph."""
+    from infinitemesh.evaluate.rigs import Rig
+    from infinitemesh.stages.foreground import AlphaForeground
+
+    if front == "photo":
+        return AlphaForeground(size=size)(case.photo())
+    return case.true_views(Rig(size=size, supersample=2))
 
 
 class PipelineViews(ViewSystem):
@@ -132,26 +157,33 @@ def only_main(protocol: Protocol) -> bool:
 
 
 def baselines(protocol: str) -> list[ViewSystem]:
-    """The ways without a network that a protocol's front half is compared with."""
+    """The ways without a network that a protocol's front half is compared with.
+
+    Of a photograph: those that have nothing but the photograph either, and those that are given the true orthographic
+    front, which shows outlines that no photograph has: a bound, not a rival.
+    """
     if protocol == "ivi":
         stages = {"nearest view": NearestView(), "warp": WarpInterpolation()}
         return [InterpolationAlone(stage, name=name) for name, stage in stages.items()]
     if protocol == "mainviews":
         return [
+            MainViewsAlone(CopyFront(), name="copy photograph", front="photo"),
+            MainViewsAlone(MirrorMainViews(), name="mirror photograph (back)", front="photo"),
             MainViewsAlone(CopyFront(), name="copy front"),
             MainViewsAlone(MirrorMainViews(), name="mirror front (back)"),
         ]
     if protocol == "orbit12":
-        return [RingBaseline("mirrored front, warp")]
+        return [RingBaseline("mirrored photograph, warp", front="photo"), RingBaseline("mirrored front, warp")]
     return []
 
 
 class RingBaseline(ViewSystem):
     """Mirrored front as main views, warped in between: a whole orbit without a network."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, front: Front = "true") -> None:
         self.name = name
+        self.front: Front = front
 
     def views_of(self, case: Case) -> ViewSet:
-        main = MainViewsAlone(MirrorMainViews(), name=self.name).views_of(case)
+        main = MainViewsAlone(MirrorMainViews(), name=self.name, front=self.front).views_of(case)
         return WarpInterpolation()(main)

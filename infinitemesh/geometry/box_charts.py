@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from infinitemesh.geometry.topology import connected
+from infinitemesh.steps import step
 
 FLAT_AXES = ((1, 2), (2, 0), (0, 1))  # the axes that span the plane across x, y, z (right-handed)
 SMALLEST_FACING = 0.3  # cosine below which a face may not join its neighbours' axis: stretch stays under 1 / 0.3
@@ -61,6 +62,7 @@ def _adjacent_faces(faces: Int[Tensor, "f 3"], num_vertices: int) -> Int[Tensor,
     return torch.stack([face[same], face[same + 1]], dim=1)
 
 
+@step("sides")
 def _dominant_side(
     points: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], pairs: Int[Tensor, "e 2"]
 ) -> Int[Tensor, " f"]:
@@ -80,12 +82,14 @@ def _dominant_side(
     return side
 
 
+@step("pieces")
 def _pieces(pairs: Int[Tensor, "e 2"], *labels: Int[Tensor, " f"]) -> Int[Tensor, " f"]:
     """The connected piece of each face, where neighbours with different labels are not connected."""
     together = torch.stack([label[pairs[:, 0]] == label[pairs[:, 1]] for label in labels]).all(0)
     return connected(len(labels[0]), pairs[together])
 
 
+@step("lay flat")
 def _lay_flat(
     points: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], side: Int[Tensor, " f"], chart: Int[Tensor, " f"]
 ) -> Charts:
@@ -98,6 +102,7 @@ def _lay_flat(
     return vertex_of, corner, into_own_cells(mirrored, chart_of)
 
 
+@step("piles")
 def _depth_in_pile(
     corners: Float[Tensor, "f 3 2"], chart: Int[Tensor, " f"], height: Float[Tensor, " f"]
 ) -> Int[Tensor, " f"]:

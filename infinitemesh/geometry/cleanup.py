@@ -10,6 +10,8 @@ from torch import Tensor
 
 from infinitemesh.errors import GenerationError, InputError
 from infinitemesh.geometry.topology import Components, Topology, components, topology
+from infinitemesh.steps import step
+from infinitemesh.turns import aside
 
 Triangles = tuple[Float[Tensor, "kept_v 3"], Int[Tensor, "kept_f 3"]]  # what a function returns
 AGGRESSIVENESS = (5.0, 3.0, 7.0)  # tried in this order: 3 keeps topology most often but misses small budgets
@@ -53,6 +55,7 @@ def select_faces(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], keep
     return vertices[used], new_id[kept]
 
 
+@step("decimate")
 def decimate(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], target_faces: int) -> Triangles:
     """At most `target_faces` faces, mostly 90 to 100 % of them, or as few as a method can reach. On the CPU.
 
@@ -91,6 +94,7 @@ def _closed_decimate(vertices: Tensor, faces: Tensor, target: int, before: Topol
     return _quadric_decimate(vertices, faces, target) if simplified is None else simplified
 
 
+@step("manifold3d")
 def _manifold_decimate(vertices: Tensor, faces: Tensor, target: int) -> tuple[np.ndarray, np.ndarray] | None:
     """None where the mesh is not manifold or no tolerance gives the target."""
     import manifold3d
@@ -109,8 +113,9 @@ def _manifold_decimate(vertices: Tensor, faces: Tensor, target: int) -> tuple[np
     low_count, high_count = solid.num_tri(), 4
     tolerance = 1e-3 * span
     for _ in range(12):
-        simple = solid.simplify(tolerance)
-        count = simple.num_tri()
+        with aside():
+            simple = solid.simplify(tolerance)
+            count = simple.num_tri()
         if count <= target:
             if count and (best is None or count > best.num_tri()):
                 best = simple
@@ -132,13 +137,14 @@ def _between(low: float, high: float, low_count: int, high_count: int, target: i
     return low * (high / low) ** min(max(share, 0.1), 0.9)
 
 
+@step("quadrics")
 def _quadric_decimate(
     vertices: Tensor, faces: Tensor, target: int, aggressiveness: float = AGGRESSIVENESS[0]
 ) -> tuple[np.ndarray, np.ndarray]:
     import fast_simplification
 
-    points, triangles = fast_simplification.simplify(
-        vertices.detach().cpu().double().numpy(), faces.cpu().numpy(), target_count=target, agg=aggressiveness
-    )[:2]
+    dense = vertices.detach().cpu().double().numpy(), faces.cpu().numpy()
+    with aside():
+        points, triangles = fast_simplification.simplify(*dense, target_count=target, agg=aggressiveness)[:2]
     a, b, c = triangles.T
     return points, triangles[(a != b) & (b != c) & (c != a)]

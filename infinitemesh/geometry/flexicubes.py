@@ -17,6 +17,7 @@ from infinitemesh.errors import InputError, MissingBackend
 from infinitemesh.geometry.flexicubes_losses import deviation
 from infinitemesh.geometry.flexicubes_tables import EDGE_CORNERS, CaseTables, case_tables
 from infinitemesh.geometry.voxel_grid import VoxelGrid
+from infinitemesh.steps import step
 
 WEIGHT_SCALE = 0.5  # InstantMesh's; how far the weights may move from neutral (FlexiCubes' own default is 0.99)
 BLOCK = 65_536  # cubes whose edges are held at once, about 2 kB each
@@ -31,6 +32,7 @@ class FlexiCubesMesh:
     L_dev: Float[Tensor, " e"]  # one term an edge of a dual vertex; the loss is their mean
 
 
+@step("flexicubes")
 def flexicubes(
     vertices: Float[Tensor, "p 3"],
     sdf: Float[Tensor, " p"],

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from infinitemesh.errors import InputError
+from infinitemesh.steps import step
 
 TextureFormat = Literal["png", "webp"]
 
@@ -19,6 +20,7 @@ MAX_PIXELS = 8192 * 8192
 ROWS_PER_STRIP = 64  # compressed by themselves: 0.3 % more bytes, and the cores share the work
 
 
+@step("encode picture")
 def encode_image(image: np.ndarray, texture_format: TextureFormat) -> bytes:
     """[h, w, 3] uint8 as PNG, which is exact, or WebP (quality 90), about a quarter of the size."""
     if texture_format == "png":

@@ -8,6 +8,7 @@ from einops import rearrange
 
 from infinitemesh.errors import InputError
 from infinitemesh.geometry.colour import linear_from_srgb, srgb_from_linear
+from infinitemesh.steps import step
 from infinitemesh.types import Mesh
 
 WHITE = (1.0, 1.0, 1.0)
@@ -47,6 +48,7 @@ class Part:
         return replace(self, faces=faces, **{k: None if a is None else a[index] for k, a in rows.items()})
 
 
+@step("arrays")
 def part_of(mesh: Mesh) -> Part:
     """The mesh as arrays ready for a file: InputError where it is empty, not finite or inconsistent.
 

@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from infinitemesh.steps import step
+
 
 def vertex_normals(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"]) -> Float[Tensor, "v 3"]:
     """Unit normals, faces weighted by area; zero where a vertex has no face or its faces cancel. Differentiable."""
@@ -30,6 +32,7 @@ def same_point(vertices: Float[Tensor, "v 3"]) -> Int[Tensor, " v"]:
     return first[label]
 
 
+@step("smooth normals")
 def smooth_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Unit area-weighted vertex normals [v, 3]; vertices at one place (a texture seam) share theirs.
 

@@ -17,10 +17,12 @@ from infinitemesh.geometry.coarse_to_fine import coarse_to_fine_sdf
 from infinitemesh.geometry.flexicubes import flexicubes
 from infinitemesh.geometry.flexicubes_losses import Regularity, sign_change_loss, weight_decay
 from infinitemesh.geometry.voxel_grid import VoxelGrid
+from infinitemesh.steps import step
 
 MAX_DEFORMATION = 0.25 / 2.1  # of a cell: InstantMesh's tanh(d) / (4 resolution) on a grid 2.1 wide
 REPAIR_RADIUS = 0.4  # of the half extent: large enough for a thousand gradients to reach the field
 CHUNK = 32_768  # points a query; with 240 features about 100 MB
+CUDA_CHUNKS = 8  # so many times more on a GPU, where a query of the default size is all launching; not in training
 
 
 @runtime_checkable
@@ -67,28 +69,32 @@ def extract_surface(
     whose gradients reach the field. Otherwise such a field, or one without outside, raises GenerationError.
     `weighted_cubes="all"` asks the weights of every cube, as the published code does: the same mesh, and a weight decay
     over all of them. `coarse_stride` n > 1 asks the signed distance at every n-th point first and then only where the
-    surface can be (`coarse_to_fine_sdf`). `chunk` bounds the points a query holds.
+    surface can be (`coarse_to_fine_sdf`). `chunk` bounds the points a query holds; a GPU takes `CUDA_CHUNKS` at once.
     """
     grid = VoxelGrid(resolution, half_extent)
     if resolution < 3:
         raise InputError(f"a surface needs a grid of resolution 3 or more, got {resolution}")
+    chunk *= CUDA_CHUNKS if torch.device(device).type == "cuda" and not training else 1
     all_cubes = weighted_cubes == "all" or backend == "kaolin"
     border = grid.border(device=device)
 
     with torch.no_grad():
-        raw = _grid_sdf(field, grid, coarse_stride, chunk, device)
+        with step("signed distances"):
+            raw = _grid_sdf(field, grid, coarse_stride, chunk, device)
         sdf, repaired = _usable(raw, border, grid, training=training)
     surface = grid.surface_cube_ids(sdf)
     cube_ids = torch.arange(grid.num_cubes, device=device) if all_cubes else surface
     cubes = grid.cubes(cube_ids)
 
     near = torch.zeros_like(border).index_fill_(0, grid.cubes(surface).flatten(), True).nonzero()[:, 0]
-    near_sdf, raw_deformation = _in_chunks(field.sdf_and_deformation, grid.points(near), chunk)
+    with step("deformation"):
+        near_sdf, raw_deformation = _in_chunks(field.sdf_and_deformation, grid.points(near), chunk)
     if training:  # values of the first pass, so that signs cannot flip; gradients of this one, through the repair too
         sdf = sdf.index_put((near,), near_sdf + (sdf[near] - near_sdf).detach())
     points = grid.points(device=device)
     vertices = points.index_add(0, near, raw_deformation.tanh() * (MAX_DEFORMATION * grid.cell))
-    (weights,) = _in_chunks(lambda ids: (field.weights(points[grid.cubes(ids)]),), cube_ids, max(chunk // 8, 1))
+    with step("weights"):
+        (weights,) = _in_chunks(lambda ids: (field.weights(points[grid.cubes(ids)]),), cube_ids, max(chunk // 8, 1))
 
     mesh = flexicubes(
         vertices,

@@ -9,6 +9,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from infinitemesh.steps import step
+
 
 @dataclass(frozen=True)
 class Components:
@@ -19,6 +21,7 @@ class Components:
     volume: Float[Tensor, " k"]  # signed: negative for a cavity, meaningless for an open piece
 
 
+@step("components")
 def components(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"]) -> Components:
     """On the mesh's device where that is CUDA, else on the CPU; sums are made in float64."""
     if faces.device.type != "cuda":
@@ -75,6 +78,7 @@ class Topology:
         return self.non_manifold_edges == 0 and self.non_manifold_vertices == 0
 
 
+@step("topology")
 def topology(faces: Int[Tensor, "f 3"]) -> Topology:
     """On the faces' device."""
     walks = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])

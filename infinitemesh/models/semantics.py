@@ -1,9 +1,9 @@
 """What an object is: frozen DINOv2 features of every view, added where the reconstruction looks.
 
 A few thousand training objects teach a network geometry, not what a shoe is. DINOv2 (Oquab et al. 2023, ViT-S/14) saw
-142 million pictures and tells: its features join the image tokens before the camera ViT and the pixels before the lift.
-Both ways in start at zero, so that trained weights can be continued with them. The backbone itself is never trained; its
-layer scale is folded into its weights (`convert.dinov2`).
+142 million pictures and tells: its features join the image tokens before the camera ViT and the pixels before the
+lift. Both ways in start at zero, so that trained weights can be continued with them. The backbone itself is never
+trained; its layer scale is folded into its weights (`convert.dinov2`).
 """
 
 from dataclasses import dataclass

@@ -13,6 +13,7 @@ from infinitemesh.geometry.normals import same_point, vertex_normals
 from infinitemesh.render.fragments import Fragments, Rasterizer
 from infinitemesh.render.nearest import nearest_true
 from infinitemesh.render.torch_rasterizer import TorchRasterizer
+from infinitemesh.steps import step
 from infinitemesh.types import Mesh
 
 CREASE_COSINE = 0.85  # where a face and its vertex' smooth normal differ more, the corner keeps the face's own normal
@@ -31,6 +32,7 @@ class Texels:
         return len(self.index)
 
 
+@step("texels")
 def surface_texels(mesh: Mesh, resolution: int, *, rasterizer: Rasterizer | None = None) -> Texels:
     """`mesh` needs uv. Where charts overlap the lower face wins."""
     if mesh.uv is None:
@@ -45,6 +47,7 @@ def surface_texels(mesh: Mesh, resolution: int, *, rasterizer: Rasterizer | None
     return Texels(index, points, F.normalize(normals, dim=-1), resolution)
 
 
+@step("normals")
 def corner_normals(mesh: Mesh) -> Float[Tensor, "f 3 3"]:
     """Unit normals at the corners of faces: smooth, but the face's own at creases. UV seams do not show."""
     joined = same_point(mesh.vertices)[mesh.faces]
@@ -54,6 +57,7 @@ def corner_normals(mesh: Mesh) -> Float[Tensor, "f 3 3"]:
     return torch.where((smooth * flat).sum(-1, keepdim=True) > CREASE_COSINE, smooth, flat)
 
 
+@step("paint")
 def paint(texels: Texels, rgb: Float[Tensor, "t 3"]) -> Float[Tensor, "3 r r"]:
     """A texture of these colours, clamped to [0, 1]; every texel outside the charts repeats the nearest one inside."""
     size = texels.resolution
@@ -75,6 +79,7 @@ def texel_coverage(mesh: Mesh, *, rasterizer: Rasterizer | None = None) -> float
     return float((fragments.triangle >= 0).float().mean())
 
 
+@step("rasterize")
 def _rasterize_atlas(mesh: Mesh, size: int | tuple[int, ...], rasterizer: Rasterizer) -> Fragments:
     assert mesh.uv is not None
     height, width = (size, size) if isinstance(size, int) else size

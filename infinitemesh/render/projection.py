@@ -5,6 +5,7 @@ silhouettes and occlusions: neither background nor occluder bleeds, and no seam 
 """
 
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from infinitemesh.render.fragments import Rasterizer
 from infinitemesh.render.nearest import distance_to_false, nearest_true
 from infinitemesh.render.shading import clip_positions
 from infinitemesh.render.torch_rasterizer import TorchRasterizer
+from infinitemesh.steps import step
 from infinitemesh.types import Camera, Mesh, ViewSet
 
 POINTS_PER_CHUNK = {"cpu": 1 << 18, "cuda": 1 << 20}  # a view's kernels are many and small; 2^20 points take 0.5 GB
@@ -44,6 +46,7 @@ class ProjectedColour:
     trust: Float[Tensor, " p"]  # in [0, 1]: 1 where a view sees the point well, 0 where none does, smooth between
 
 
+@step("project views")
 def project_views(
     points: Float[Tensor, "p 3"],
     normals: Float[Tensor, "p 3"],
@@ -57,7 +60,7 @@ def project_views(
     options = options or ProjectionOptions()
     depth = _depth_of_mesh(mesh, views, rasterizer or TorchRasterizer())
     usable = torch.isfinite(depth) & (views.alpha[:, 0] >= OPAQUE_ALPHA) & ~_breaks(depth, views.camera, options)
-    pictures, clearance = _beyond_edges(views.rgb, usable)
+    pictures, clearance = _beyond_edges(views.rgb, usable, _reach(options))
     importance = _importance(views, options)
     steepest, trusted = np.cos(np.deg2rad([options.steepest_deg, options.trusted_deg]))
     total = torch.zeros_like(points)
@@ -82,6 +85,7 @@ def project_views(
     return ProjectedColour(total / torch.where(weight > 0, weight, 1)[:, None], torch.where(weight > 0, trust, 0))
 
 
+@step("depth")
 def _depth_of_mesh(mesh: Mesh, views: ViewSet, rasterizer: Rasterizer) -> Float[Tensor, "v s s"]:
     """At the views' pixels, in world units; inf outside."""
     clip = clip_positions(mesh.vertices, views.camera)
@@ -105,16 +109,28 @@ def _breaks(depth: Float[Tensor, "v s s"], camera: Camera, options: ProjectionOp
     return breaks
 
 
+@step("beyond edges")
 def _beyond_edges(
-    rgb: Float[Tensor, "v 3 s s"], usable: Bool[Tensor, "v s s"]
+    rgb: Float[Tensor, "v 3 s s"], usable: Bool[Tensor, "v s s"], within: int | None
 ) -> tuple[Float[Tensor, "v 3 s s"], Float[Tensor, "v s s"]]:
     """The pictures with every unusable pixel painted over by the nearest usable one, and distances to unusable pixels.
 
-    Distances are in pixels; what lies beyond the border is unusable.
+    Distances are in pixels; what lies beyond the border is unusable. Both are exact `within` so many pixels.
     """
     flat = rgb.flatten(2)
-    nearest = nearest_true(usable).flatten(1)[:, None].expand_as(flat)
-    return flat.gather(2, nearest).reshape(rgb.shape), distance_to_false(usable).to(rgb)
+    nearest = nearest_true(usable, within=within).flatten(1)[:, None].expand_as(flat)
+    return flat.gather(2, nearest).reshape(rgb.shape), distance_to_false(usable, within=within).to(rgb)
+
+
+def _reach(options: ProjectionOptions) -> int | None:
+    """Pixels beyond which neither the distance to an edge nor what is painted over it changes a colour; None: any.
+
+    Distances of the four pixels that are mixed differ by less than 2. With a margin, one of the four is usable, and
+    a bicubic look-up goes 2 pixels farther along both axes.
+    """
+    if options.margin_px < 0:
+        return None
+    return max(ceil(options.margin_px + max(options.feather_px, options.trust_px) + 2), 3)
 
 
 def _importance(views: ViewSet, options: ProjectionOptions) -> Float[Tensor, " v"]:

@@ -6,10 +6,13 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from infinitemesh.steps import step
+
 CELLS = 32
 PRIOR_POINTS = 8.0  # so many points' worth of the coarser level's value are mixed into every cell
 
 
+@step("spread")
 def spread(
     points: Float[Tensor, "p 3"], values: Float[Tensor, "p c"], at: Float[Tensor, "q 3"]
 ) -> Float[Tensor, "q c"]:

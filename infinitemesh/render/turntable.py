@@ -26,13 +26,8 @@ def save_turntable(mesh: Mesh, path: str | Path, *, frames: int = 48, size: int 
     The suffix chooses: .gif, .webp, or .mp4 (needs the `video` extra and an even size).
     """
     path = Path(path)
+    check_turntable(path, frames=frames, size=size)
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise InputError(f"a turntable is written as {', '.join(SUFFIXES)}, got {path.name!r}")
-    if frames < 1:
-        raise InputError(f"a turntable needs at least 1 frame, got {frames}")
-    if suffix == ".mp4":
-        _check_video(size)
     with atomic_write(path, overwrite=overwrite) as temporary:
         pictures = _turn(mesh.normalized(), frames, size)
         if suffix == ".mp4":
@@ -43,6 +38,17 @@ def save_turntable(mesh: Mesh, path: str | Path, *, frames: int = 48, size: int 
             duration_ms = max(20, round(1000 * SECONDS_A_TURN / frames))  # viewers slow shorter ones down
             first.save(temporary, save_all=True, append_images=pictures, duration=duration_ms, loop=0, **options)
     return path
+
+
+def check_turntable(path: Path, *, frames: int = 48, size: int = 512) -> None:
+    """Raises, before any work, what `save_turntable` would of its file's format."""
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(f"a turntable is written as {', '.join(SUFFIXES)}, got {path.name!r}")
+    if frames < 1:
+        raise InputError(f"a turntable needs at least 1 frame, got {frames}")
+    if suffix == ".mp4":
+        _check_video(size)
 
 
 def _turn(mesh: Mesh, frames: int, size: int) -> Iterator[Image.Image]:

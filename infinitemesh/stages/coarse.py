@@ -15,6 +15,7 @@ from infinitemesh.models.lrm import LargeReconstructionModel
 from infinitemesh.stages.grid_march import grid_points, march_grid
 from infinitemesh.stages.reconstruction import TriplaneReconstruction
 from infinitemesh.stages.view_sets import from_rgba, same_size
+from infinitemesh.steps import step
 from infinitemesh.types import Camera, Triplane, ViewSet
 
 POINTS_AT_ONCE = 1 << 17
@@ -32,6 +33,7 @@ class CoarseRenderer(nn.Module):
     def forward(self, views: ViewSet, cameras: Camera) -> ViewSet:
         return self.batch([views], [cameras])[0]
 
+    @step("coarse views")
     @torch.no_grad()
     def batch(self, objects: Sequence[ViewSet], cameras: Sequence[Camera]) -> list[ViewSet]:
         """Objects with equally many views of one size share a call of the network."""
@@ -48,6 +50,7 @@ class CoarseRenderer(nn.Module):
             }
         return [made[k] for k in range(len(objects))]
 
+    @step("render")
     @torch.no_grad()
     def render(self, triplane: Triplane, cameras: Camera, size: int) -> ViewSet:
         """The field's zero level, unlit, on the cameras' device."""

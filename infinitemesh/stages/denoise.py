@@ -10,6 +10,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from infinitemesh import steps
 from infinitemesh.errors import CheckpointError, InputError
 from infinitemesh.models.autoencoder import ImageAutoencoder, PaperAutoencoder
 from infinitemesh.models.conditioning import Domain, join_guidance, split_guidance
@@ -123,6 +124,7 @@ class ViewDiffusion(nn.Module):
         """Pixels a side of the pictures that it was trained for."""
         return PIXELS_PER_LATENT * int(self.unet.config["sample_size"])
 
+    @steps.step("denoise")
     @torch.no_grad()
     def sample(
         self,

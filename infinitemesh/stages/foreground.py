@@ -15,6 +15,8 @@ from infinitemesh.errors import InputError, MissingBackend
 from infinitemesh.images import load_image
 from infinitemesh.models.matting import U2NetP
 from infinitemesh.stages.base import Stage
+from infinitemesh.steps import step
+from infinitemesh.turns import aside
 from infinitemesh.types import Camera, ViewSet
 
 if TYPE_CHECKING:
@@ -57,15 +59,18 @@ class Foreground(Stage):
 
     @torch.no_grad()
     def forward(self, image: "ImageSource") -> ViewSet:
-        pixels = load_image(image, max_side=WORKING_SIDE)
+        with step("load"), aside():
+            pixels = load_image(image, max_side=WORKING_SIDE)
         rgb, given = pixels[:3], pixels[3:]
         is_cut_out = len(given) > 0 and bool((given < 0.5).any())
-        alpha = largest_object(given if is_cut_out else without_haze(self.matte(rgb)))
-        box = frame_box(alpha, fill=self.fill)
-        if is_cut_out:
-            premultiplied = resampled(torch.cat([rgb * alpha, alpha]), box, self.size)
-        else:
-            premultiplied = self._unmixed(rgb, alpha, box)
+        matte = given if is_cut_out else self.matte(rgb)
+        with aside():
+            alpha = largest_object(matte if is_cut_out else without_haze(matte))
+            box = frame_box(alpha, fill=self.fill)
+            if is_cut_out:
+                premultiplied = resampled(torch.cat([rgb * alpha, alpha]), box, self.size)
+            else:
+                premultiplied = self._unmixed(rgb, alpha, box)
         alpha = premultiplied[3:].clamp(0, 1)
         rgb = (premultiplied[:3] / alpha.clamp(min=1e-4)).clamp(0, 1)
         return ViewSet(rgb[None], alpha[None], Camera.orbit([0.0], [0.0]), torch.tensor([True]))
@@ -93,6 +98,7 @@ class U2NetForeground(Foreground):
         super().__init__(size=size, fill=fill)
         self.network = network
 
+    @step("matte")
     def matte(self, rgb: Float[Tensor, "3 h w"]) -> Float[Tensor, "1 h w"]:
         return self.network(rgb[None].to(self.network.device, self.network.dtype))[0].float().cpu()
 
@@ -117,6 +123,7 @@ class RembgForeground(Foreground):
         return torch.from_numpy(np.array(mask, dtype=np.float32) / 255)[None]
 
 
+@step("largest object")
 def largest_object(alpha: Float[Tensor, "1 h w"]) -> Float[Tensor, "1 h w"]:
     """The matte without specks and other, smaller things; soft pixels go with the solid part that is nearest.
 
@@ -159,6 +166,7 @@ def without_haze(matte: Float[Tensor, "1 h w"]) -> Float[Tensor, "1 h w"]:
     return ((matte - 0.05) / 0.9).clamp(0, 1)
 
 
+@step("foreground colour")
 def foreground_colour(
     rgb: Float[Tensor, "3 h w"], alpha: Float[Tensor, "1 h w"], *, radii: tuple[int, ...] = (45, 3)
 ) -> Float[Tensor, "3 h w"]:
@@ -191,6 +199,7 @@ def frame_box(alpha: Float[Tensor, "1 h w"], *, fill: float = FRAME_FILL) -> Box
     return Box(x - half, y - half, x + half, y + half)
 
 
+@step("resample")
 def resampled(
     channels: Float[Tensor, "c h w"], box: Box, size: int, *, beyond: Literal["constant", "edge"] = "constant"
 ) -> Float[Tensor, "c s s"]:

@@ -17,9 +17,11 @@ from infinitemesh.render.fragments import Rasterizer
 from infinitemesh.render.projection import ProjectedColour, ProjectionOptions, project_views
 from infinitemesh.render.spread import spread
 from infinitemesh.stages.base import Stage
+from infinitemesh.steps import step
 from infinitemesh.types import Mesh, Triplane, ViewSet
 
 POINTS_PER_QUERY = 1 << 16
+CUDA_QUERIES = 4  # so many times more on a GPU, where a query of the default size is all launching
 WELL_SEEN = 0.9  # trust from which a point may correct the field
 POINTS_TO_CORRECT_WITH = 30_000  # enough for the 32^3 cells of `spread`
 
@@ -83,6 +85,7 @@ class Texturing(Stage):
         colour[unsure] = share * seen.rgb[unsure] + (1 - share) * beside
         return colour, seen.trust
 
+    @step("correction")
     def _correction(
         self, points: Float[Tensor, "p 3"], seen: ProjectedColour, at: Float[Tensor, "q 3"], triplane: Triplane
     ) -> Float[Tensor, "q 3"]:
@@ -92,11 +95,13 @@ class Texturing(Stage):
         difference = seen.rgb[known] - self.field_colour(points[known], triplane)
         return spread(points[known], difference, at)
 
+    @step("field colour")
     def field_colour(self, points: Float[Tensor, "p 3"], triplane: Triplane) -> Float[Tensor, "p 3"]:
         """What the field alone says, in [0, 1], at world points."""
         planes = triplane.planes
         at = triplane.field_from_world(points).to(planes)
-        parts = [self.decoders.colour(planes[None], part[None])[0] for part in at.split(self.points_per_query)]
+        at_once = self.points_per_query * (CUDA_QUERIES if at.is_cuda else 1)
+        parts = [self.decoders.colour(planes[None], part[None])[0] for part in at.split(at_once)]
         return torch.cat(parts).clamp(0, 1).to(points) if parts else torch.zeros_like(points)
 
 
@@ -118,9 +123,10 @@ class BakedTexture(Texturing):
 
     @torch.inference_mode()
     def forward(self, mesh: Mesh, triplane: Triplane, views: ViewSet) -> Mesh:
-        cut = unwrap(
-            mesh.vertices, mesh.faces, resolution=self.texture_size, padding=self.padding, method=self.unwrap_method
-        )
+        with step("unwrap"):
+            cut = unwrap(
+                mesh.vertices, mesh.faces, resolution=self.texture_size, padding=self.padding, method=self.unwrap_method
+            )
         uncoloured = Mesh(
             vertices=mesh.vertices[cut.vertex_of],
             faces=cut.faces,

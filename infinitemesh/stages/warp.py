@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from infinitemesh.stages.grid_march import GridHits, grid_points, march_grid
+from infinitemesh.steps import step
 from infinitemesh.types import FIELD_HALF_EXTENT, Camera, ViewSet
 
 RESOLUTION = 96
@@ -28,6 +29,7 @@ def warp_views(ring: ViewSet, reference: ViewSet, condition: ViewSet, cameras: C
     return ViewSet(rgb, coverage, cameras, torch.zeros_like(reference.is_main))
 
 
+@step("carry colours")
 @torch.no_grad()
 def with_carried_colours(
     views: ViewSet, ring: ViewSet, reference: ViewSet, condition: ViewSet, share: float

@@ -153,3 +153,16 @@ def test_folder_names_are_plain():
     assert folder_name("+15/-15") == "+15-15"
     assert folder_name("../n = 1, levels 2") == "n-1-levels-2"
     assert folder_name("..") == folder_name("///") == "system"
+
+
+def test_baselines_are_refused_where_a_protocol_has_none(tmp_path, saved, data):
+    with pytest.raises(InputError, match="crm30 has no baselines; mainviews, orbit12 and ivi have"):
+        evaluate_command("crm30", data=data, out=tmp_path / "out", pipeline=str(saved), with_baselines=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_command_measures_copies_of_the_photograph_and_of_the_true_front(tmp_path, data):
+    report = evaluate_command("mainviews", data=data, out=tmp_path, with_baselines=True, objects=["egg"])
+    for name in ("copy photograph", "mirror photograph (back)", "copy front", "mirror front (back)"):
+        assert f"| {name} |" in report
+    assert "| copy photograph |" in (tmp_path / "table.md").read_text()

@@ -9,7 +9,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure as
 from torchmetrics.functional.image.lpips import _LPIPS, _normalize_tensor, _spatial_average
 
 from infinitemesh.errors import CheckpointError, InputError, MissingBackend
-from infinitemesh.evaluate.lpips import SqueezeLpips, load_lpips
+from infinitemesh.evaluate.lpips import SqueezeLpips, load_lpips, net_or_file
 from infinitemesh.evaluate.metrics_image import mask_iou, psnr, psnr_within, ssim
 
 
@@ -133,6 +133,19 @@ def test_lpips_has_gradients():
     network(a.requires_grad_(), b).sum().backward()
     assert a.grad is not None
     assert bool((a.grad != 0).any())
+
+
+def test_lpips_is_asked_for_by_its_trunk_or_by_a_file(tmp_path):
+    (tmp_path / "weights.safetensors").write_bytes(b"")
+    assert net_or_file(None) == (None, None)
+    assert [net_or_file(net) for net in ("squeeze", "alex", "vgg")] == [
+        ("squeeze", None),
+        ("alex", None),
+        ("vgg", None),
+    ]
+    assert net_or_file(str(tmp_path / "weights.safetensors")) == ("squeeze", tmp_path / "weights.safetensors")
+    with pytest.raises(InputError, match="takes squeeze, alex, vgg or a weights file"):
+        net_or_file("alexnet")
 
 
 def test_lpips_errors_say_what_to_do(tmp_path):

@@ -11,7 +11,7 @@ from infinitemesh.evaluate.published import published_groups
 from infinitemesh.evaluate.recipes import load_recipe, planned
 from infinitemesh.evaluate.rigs import Rig
 
-NAMED = "crm30 orbit12 meshformer stability sync30 synthetic views12 views4 mainviews ivi".split()
+NAMED = "crm30 orbit12 meshformer stability sync30 synthetic views12 views4 mainviews ivi photo".split()
 
 
 def test_every_promised_protocol_is_there_and_named_as_its_file():
@@ -28,6 +28,21 @@ def test_the_hash_follows_the_values_and_not_the_words():
     assert replace(crm, about="other words").sha256 == crm.sha256
     assert replace(crm, fit_box=False).sha256 != crm.sha256
     assert len({load_protocol(name).sha256 for name in NAMED}) == len(NAMED)
+
+
+def test_results_that_are_stored_under_crm30_stay_valid():
+    """The hash that README's tables print; a field that a protocol gains later must not change it while it is off."""
+    crm = load_protocol("crm30")
+    assert crm.sha256[:12] == "3fea5706abbb"
+    assert replace(crm, fit_box=False, framed=True).sha256 != replace(crm, fit_box=False).sha256
+
+
+def test_framed_says_where_the_mesh_of_a_photograph_stands():
+    photo, crm, ivi = (load_protocol(name) for name in ("photo", "crm30", "ivi"))
+    assert photo == replace(crm, name="photo", about=photo.about, fit_box=False, framed=True, volume=photo.volume)
+    for protocol in (crm, replace(ivi, fit_box=False), replace(crm, fit_box=False, photo=None)):
+        with pytest.raises(InputError, match=r"framed .* needs a photo, fit_box: false, and no views"):
+            replace(protocol, framed=True)
 
 
 def test_crm30_is_as_published():

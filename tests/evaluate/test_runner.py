@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from infinitemesh.errors import GenerationError, InputError, MissingBackend
+from infinitemesh.errors import CheckpointError, GenerationError, InputError, MissingBackend
 from infinitemesh.evaluate.jobs import Job, RunOptions, Task
 from infinitemesh.evaluate.protocol import load_protocol
 from infinitemesh.evaluate.ray_runner import run_protocol_on_ray
@@ -321,6 +321,10 @@ def test_wrong_requests_are_errors_before_any_work(tmp_path, truth, meshes):
         run_protocol("ivi", FinishedMeshes(meshes, name="meshes"), truth, tmp_path)
     with pytest.raises(InputError, match="no folder of meshes"):
         FinishedMeshes(tmp_path / "absent")
+    with pytest.raises(CheckpointError, match="no LPIPS weights"):
+        absent = RunOptions(lpips_weights=tmp_path / "absent.safetensors")
+        run_protocol("synthetic", FinishedMeshes(meshes), None, tmp_path / "none", options=absent)
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_weights_file_alone_asks_for_its_lpips(tmp_path):

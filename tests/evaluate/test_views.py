@@ -6,8 +6,9 @@ from evaluation_shapes import sphere
 
 from infinitemesh.errors import GenerationError, InputError
 from infinitemesh.evaluate.consistency import reprojection_consistency, silhouette_coherence
+from infinitemesh.evaluate.framing import place_by_front
 from infinitemesh.evaluate.jobs import RunOptions
-from infinitemesh.evaluate.measure_views import load_views, measure_views, place_by_front, save_views
+from infinitemesh.evaluate.measure_views import load_views, measure_views, save_views
 from infinitemesh.evaluate.protocol import load_protocol
 from infinitemesh.evaluate.rigs import Rig
 from infinitemesh.evaluate.runner import run_protocol
@@ -15,6 +16,7 @@ from infinitemesh.evaluate.synthetic import synthetic_objects, write_synthetic
 from infinitemesh.evaluate.systems import ViewSystem
 from infinitemesh.evaluate.truth import Case, TruthCache, list_truth
 from infinitemesh.evaluate.view_systems import InterpolationAlone, baselines
+from infinitemesh.stages.foreground import AlphaForeground
 from infinitemesh.stages.view_interpolation import NearestView, NoInterpolation
 from infinitemesh.types import Mesh, ViewSet
 
@@ -109,11 +111,29 @@ def test_baselines_of_main_views_know_the_back(tmp_path, truth, protocols):
     by_name = {}
     for system in baselines("mainviews"):
         result = run_protocol(protocols["mainviews"], system, truth, tmp_path / system.name, objects=["lobes"])
+        assert not result.failures
         by_name[system.name] = result.per_azimuth
     copy, mirror = by_name["copy front"], by_name["mirror front (back)"]
     assert mirror[180]["mask_iou"] > 0.97
     assert copy[180]["mask_iou"] < mirror[180]["mask_iou"] - 0.03
     assert copy[90] == mirror[90]
+    fair_copy, fair_mirror = by_name["copy photograph"], by_name["mirror photograph (back)"]
+    assert fair_copy[180]["mask_iou"] < fair_mirror[180]["mask_iou"] - 0.03
+    assert fair_mirror[180]["mask_iou"] < mirror[180]["mask_iou"]  # perspective moves the outline
+    assert fair_copy[90] == fair_mirror[90]
+
+
+def test_baselines_of_a_photograph_see_what_the_pipeline_sees(truth, protocols):
+    """Not the true front: a photograph is in perspective, and its object is as large as the framing rule says."""
+    case = case_of("lobes", protocols["mainviews"], truth)
+    by_name = {system.name: system for system in baselines("mainviews")}
+    front = AlphaForeground()(case.photo())
+    torch.testing.assert_close(by_name["copy photograph"].views_of(case).alpha[1], front.alpha[0])
+    torch.testing.assert_close(by_name["mirror photograph (back)"].views_of(case).alpha[2], front.alpha[0].flip(-1))
+    assert (by_name["copy front"].views_of(case).alpha[1] - front.alpha[0]).abs().mean() > 0.01
+    assert len({system.fingerprint(case) for system in by_name.values()}) == len(by_name) == 4
+    orbit = {system.name: system for system in baselines("orbit12")}
+    torch.testing.assert_close(orbit["mirrored photograph, warp"].views_of(case).alpha[0], front.alpha[0])
 
 
 def test_missing_views_are_a_failure_that_scores_as_empty_pictures(tmp_path, truth, protocols):

@@ -44,3 +44,17 @@ def test_beyond_the_border_all_is_false():
 def test_both_ways_give_the_same_distances():
     masks = torch.rand(3, 60, 45, generator=torch.Generator().manual_seed(2)) < 0.97
     torch.testing.assert_close(distance_to_false(masks), _torch_distance_to_false(masks))
+
+
+@pytest.mark.parametrize("within", [1, 4, 30])
+def test_looking_no_farther_is_exact_as_far_as_that(within):
+    masks = torch.rand(4, 50, 40, generator=torch.Generator().manual_seed(3)) < 0.01
+    masks[3] = False
+    exact, found = distance_to_false(~masks), _torch_distance_to_false(~masks, within)
+    near = exact <= within
+    torch.testing.assert_close(found[near], exact[near])
+    assert (found[~near] > within).all()
+    for mask, index in zip(masks[:3], _nearest(masks, within), strict=False):
+        to_true = squares(nearest_true(mask), 50, 40)
+        near = to_true <= within**2
+        assert torch.equal(squares(index, 50, 40)[near], to_true[near]) and index.min() >= 0 and index.max() < 2000

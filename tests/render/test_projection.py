@@ -2,6 +2,7 @@ import pytest
 import torch
 import trimesh
 
+from infinitemesh.render import nearest, projection
 from infinitemesh.render.projection import ProjectionOptions, project_views
 from infinitemesh.render.shading import render_mesh
 from infinitemesh.render.spread import spread
@@ -169,3 +170,22 @@ def test_spread_keeps_a_constant_and_fades_between_two_values():
 
 def test_spread_of_nothing_is_zero():
     assert (spread(torch.zeros(0, 3), torch.zeros(0, 2), torch.rand(5, 3)) == 0).all()
+
+
+@pytest.mark.parametrize("feather_px", [0.5, 4.0, 12.0])
+def test_how_far_a_gpu_looks_for_usable_pixels_changes_no_colour(feather_px, monkeypatch):
+    shape = trimesh.util.concatenate([box((0.5, 0.5, 0.5), (-0.2, 0, 0)), box((0.1, 0.9, 0.1), (0.3, 0.05, 0.3))])
+    mesh = mesh_of(shape)
+    views = views_of(mesh, Camera.orbit(RING_DEG, [10.0]), 96)
+    views = filled(views, torch.rand(4, 3), background=MAGENTA)
+    points, normals = samples(shape)
+    options = ProjectionOptions(feather_px=feather_px)
+    seen = {}
+    for how in ("all", "reach"):
+        near = {} if how == "all" else {"within": projection._reach(options)}
+        ways = {"nearest_true": nearest._nearest, "distance_to_false": nearest._torch_distance_to_false}
+        for name, way in ways.items():
+            monkeypatch.setattr(projection, name, lambda masks, within, way=way, near=near: way(masks, **near))
+        seen[how] = project_views(points, normals, mesh, views, options=options)
+    assert 0.2 < seen["all"].trust.mean() < 0.9
+    assert torch.equal(seen["all"].rgb, seen["reach"].rgb) and torch.equal(seen["all"].trust, seen["reach"].trust)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import tiny_pipeline
 
-from infinitemesh.bench import rendered_views
+from infinitemesh.bench import _from_views, rendered_views
 from infinitemesh.geometry.box_charts import box_charts
 from infinitemesh.geometry.topology import components, connected, topology
 from infinitemesh.geometry.uv import unwrap
@@ -79,3 +79,18 @@ def test_a_pipeline_gives_the_same_mesh():
         (here.vertices.amin(0), here.vertices.amax(0)), (there.vertices.amin(0), there.vertices.amax(0)), strict=True
     ):
         torch.testing.assert_close(other, mine, atol=1e-2, rtol=0)
+
+
+def test_objects_that_take_turns_are_what_they_are_alone():
+    views = rendered_views(4, 32)
+    try:
+        pipeline = tiny_pipeline().to("cuda")
+        (alone,), _ = _from_views(pipeline, views, 1)
+        together, _ = _from_views(pipeline, views, 5)
+    finally:
+        tiny_pipeline().to("cpu")
+    for mesh in together:
+        assert torch.equal(mesh.faces, alone.faces) and mesh.texture.device.type == "cpu"
+        torch.testing.assert_close(mesh.vertices, alone.vertices, atol=1e-4, rtol=0)
+        torch.testing.assert_close(mesh.uv, alone.uv, atol=1e-4, rtol=0)
+        assert (mesh.texture - alone.texture).abs().mean() < 1e-3
