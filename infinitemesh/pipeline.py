@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from diffusers import ModelMixin
@@ -372,8 +372,16 @@ class InfiniteMeshPipeline(nn.Module):
                 stage.to("cpu")
 
 
+@overload
+def image_to_mesh(image: list[Photo] | tuple[Photo, ...], **options: Any) -> list[Mesh]: ...
+
+
+@overload
+def image_to_mesh(image: Photo, **options: Any) -> Mesh: ...
+
+
 def image_to_mesh(
-    image: Photo,
+    image: Photo | list[Photo] | tuple[Photo, ...],
     *,
     model: str | Path = "small",
     seed: int = 0,
@@ -381,13 +389,15 @@ def image_to_mesh(
     dtype: torch.dtype | None = None,
     on_progress: OnProgress = silent,
     **settings: Any,
-) -> Mesh:
+) -> Mesh | list[Mesh]:
     """The mesh of a photograph (a path or a PIL image). The pipeline is loaded once and kept.
 
-    `settings` are those of `InfiniteMeshPipeline.with_settings`: steps, guidance, num_between, trajectory, faces, ...
+    A list or tuple of photographs of different objects gives a list of meshes, made together, each as it is alone; the
+    first that fails raises its error. `settings` are those of `InfiniteMeshPipeline.with_settings`: steps, guidance,
+    num_between, trajectory, faces, ...
     """
     pipeline = _loaded(str(model), str(device), dtype).with_settings(**settings)
-    return pipeline.trace(image, seed, on_progress=on_progress).mesh
+    return pipeline(image, seed, on_progress=on_progress)
 
 
 def views_to_mesh(

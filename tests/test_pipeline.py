@@ -281,6 +281,11 @@ def test_the_one_liners_load_once_and_agree_with_the_pipeline(saved: Path, trace
     same(image_to_mesh(cut_out(), model=saved, seed=3), trace.mesh)
     same(views_to_mesh(trace.views, model=saved), trace.mesh)
     assert len(image_to_mesh(cut_out(), model=saved, faces=80).faces) <= 80
+    meshes = image_to_mesh([cut_out(), cut_out()], model=saved, seed=3)
+    pipeline = InfiniteMeshPipeline.from_pretrained(saved)
+    for mesh, traced in zip(meshes, pipeline.trace_batch([cut_out(), cut_out()], seed=3), strict=True):
+        same(mesh, traced.mesh)
+    assert image_to_mesh((), model=saved) == []
     with pytest.raises(TypeError, match="face_count"):
         image_to_mesh(cut_out(), model=saved, face_count=80)
 
