@@ -48,13 +48,14 @@ class TriplaneField:
 
     decoders: SurfaceDecoders
     planes: Float[Tensor, "3 c r r"]
+    level: float = 0.0  # the signed distance that is the surface
 
     def sdf(self, points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
-        return self.decoders.sdf(self.planes[None], points[None])[0].float()
+        return self.decoders.sdf(self.planes[None], points[None])[0].float() - self.level
 
     def sdf_and_deformation(self, points: Float[Tensor, "p 3"]) -> tuple[Float[Tensor, " p"], Float[Tensor, "p 3"]]:
         sdf, deformation = self.decoders.sdf_and_deformation(self.planes[None], points[None])
-        return sdf[0].float(), deformation[0].float()
+        return sdf[0].float() - self.level, deformation[0].float()
 
     def weights(self, corners: Float[Tensor, "c 8 3"]) -> Float[Tensor, "c 21"]:
         return self.decoders.weights(self.planes[None], corners[None])[0].float()
@@ -64,8 +65,10 @@ class FlexiCubesSurface(Surface):
     """FlexiCubes' surface without floaters and cavities, within a budget of faces.
 
     `grid_scale` is the grid's extent relative to the planes' (InstantMesh: 1.05). `target_faces` None keeps every face.
-    `coarse_stride` > 1 skips most signed-distance queries (`geometry.coarse_to_fine`). Training needs gradients and the
-    raw surface: `extract_surface(TriplaneField(decoders, planes), resolution, grid_scale, training=True)`.
+    `level` is the signed distance, in the decoders' units, that is taken for the surface: a network that is unsure of
+    thin walls gives them small positive distances, and a level above 0 keeps them. `coarse_stride` > 1 skips most
+    signed-distance queries (`geometry.coarse_to_fine`). Training needs gradients and the raw surface:
+    `extract_surface(TriplaneField(decoders, planes), resolution, grid_scale, training=True)`.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class FlexiCubesSurface(Surface):
         drop_cavities: bool = True,
         coarse_stride: int = 1,
         chunk: int = CHUNK,
+        level: float = 0.0,
     ):
         super().__init__()
         if resolution % coarse_stride:
@@ -91,12 +95,13 @@ class FlexiCubesSurface(Surface):
         self.drop_cavities = drop_cavities
         self.coarse_stride = coarse_stride
         self.chunk = chunk
+        self.level = level
 
     @torch.no_grad()
     def forward(self, triplane: Triplane) -> Mesh:
         """On the planes' device; decimation runs on the CPU. `metadata["surface"]` says what was done."""
         raw = extract_surface(
-            TriplaneField(self.decoders, triplane.planes),
+            TriplaneField(self.decoders, triplane.planes, self.level),
             self.resolution,
             self.grid_scale,
             coarse_stride=self.coarse_stride,

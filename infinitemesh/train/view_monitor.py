@@ -159,7 +159,7 @@ def _mean(values: Tensor) -> float:
     return round(float(values.mean()), 4)
 
 
-def _write_sheet(pictures: Sequence[Pictures], file: Path, objects: int = 8) -> None:
+def _write_sheet(pictures: Sequence[Mapping[str, Tensor]], file: Path, objects: int = 8) -> None:
     """For each object a row of the truth and one of each system, for main views and the views between."""
     rows = [
         made[i, :, :3] * made[i, :, 3:] + 1 - made[i, :, 3:]

@@ -46,6 +46,14 @@ def test_a_triplane_becomes_a_closed_mesh_in_world_units():
     assert_close(report.volume, 4 / 3 * torch.pi * 0.54**3, rtol=0.03, atol=0)
 
 
+@pytest.mark.parametrize("coarse_stride", [1, 4])
+def test_a_level_moves_the_surface_to_that_distance(coarse_stride):
+    decoders, triplane = blob()
+    surface = FlexiCubesSurface(decoders, resolution=32, target_faces=None, level=0.13, coarse_stride=coarse_stride)
+    radii = surface(triplane).vertices.norm(dim=-1)
+    assert_close(radii, torch.full_like(radii, 0.7 * 0.9), atol=0.5 * 2 * 0.9 / 32, rtol=0)  # 0.36 + 0.13 = 0.7^2
+
+
 def test_the_grid_may_be_larger_than_the_planes():
     decoders, triplane = blob()
     mesh = FlexiCubesSurface(decoders, resolution=32, grid_scale=1.05)(triplane)
