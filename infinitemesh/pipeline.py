@@ -321,17 +321,19 @@ class InfiniteMeshPipeline(nn.Module):
         levels: int | None = None,
         faces: int | None = None,
         grid: int | None = None,
+        level: float | None = None,
         texture_size: int | None = None,
     ) -> "InfiniteMeshPipeline":
         """A pipeline with some settings changed and the networks shared; None keeps a setting.
 
         `steps`, `guidance` and `sampler` are those of every diffusion; `faces` bounds the mesh, `grid` is the
-        resolution it is extracted at; `texture_size` 0 colours vertices instead.
+        resolution it is extracted at and `level` the signed distance (0.0025: thin walls that tear stay whole);
+        `texture_size` 0 colours vertices instead.
         """
         sampling = _given(steps=steps, guidance=guidance, sampler=sampler)
         changes: dict[str, dict[str, Any]] = self._resampled(sampling) if sampling else defaultdict(dict)
         changes["view_interpolation"] |= _given(num_between=num_between, trajectory=trajectory, levels=levels)
-        changes["surface"] |= _given(target_faces=faces, resolution=grid)
+        changes["surface"] |= _given(target_faces=faces, resolution=grid, level=level)
         changes["texturing"] |= _given(texture_size=texture_size or None)
         changed = {stage: rebuilt(self._present(stage), **values) for stage, values in changes.items() if values}
         if texture_size == 0:
