@@ -62,7 +62,7 @@ class ViT(nn.Module):
         super().__init__()
         self.embeddings = _Embeddings(dim, in_channels, patch, position_grid)
         self.encoder = _Layers(_Layer(dim, heads, modulated) for _ in range(layers))
-        self.layernorm = nn.LayerNorm(dim, eps=1e-12)
+        self.layernorm: nn.Module = nn.LayerNorm(dim, eps=1e-12)
 
     def forward(self, pixels: Tensor, code: Tensor | None, added: Tensor | None = None) -> Tensor:
         tokens = self.embeddings(pixels)
