@@ -80,7 +80,7 @@ def _helpers(process: int) -> _Helpers:
 def _started() -> "subprocess.Popen[bytes]":
     paths = [path or os.getcwd() for path in sys.path]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "infinitemesh.helpers"]
+    command = [sys.executable, "-P", "-m", "infinitemesh.helpers"]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
 
 

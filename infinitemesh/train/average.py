@@ -17,7 +17,8 @@ import torch
 from infinitemesh.errors import CheckpointError, InputError
 from infinitemesh.hub import load_network, save_network
 from infinitemesh.models.lrm import LargeReconstructionModel
-from infinitemesh.train.reconstruction import ADDITIONS
+
+STARTED_AT_ZERO = ("projection_lift.mix_spread.", "semantics.")  # parts that the first may be without
 
 
 @torch.no_grad()
@@ -32,7 +33,7 @@ def averaged(first: str | Path, second: str | Path, share: float = 0.5) -> Large
     before = load_network(LargeReconstructionModel, first).state_dict()
     network = load_network(LargeReconstructionModel, second)
     after = network.state_dict()
-    strange = [name for name in after if name not in before and not name.startswith(ADDITIONS)]
+    strange = [name for name in after if name not in before and not name.startswith(STARTED_AT_ZERO)]
     strange += [name for name in before if name not in after or before[name].shape != after[name].shape]
     if strange:
         raise CheckpointError(

@@ -59,9 +59,9 @@ def train_run(
     if processes.num_processes > 1 and device == "cuda":
         device = str(processes.device)
     pack = load_packs(packs, device=device, texture_px=16 if smoke else None)
+    pack = reweighted(pack, source_weights or {})
     if processes.num_processes > 1:  # each has its own objects: half the points to make, twice the variety a step
         pack = take_objects(pack, torch.arange(processes.process_index, len(pack), processes.num_processes))
-    pack = reweighted(pack, source_weights or {})
     log.info("%d objects", len(pack))
     perceptual = None if lpips is None else load_lpips("squeeze", weights=lpips).to(device)
     torch.manual_seed(loop.seed)  # fresh weights are the seed's too
@@ -76,6 +76,8 @@ def train_command(arguments: Sequence[str]) -> Progress:
 
 def reweighted(pack: ObjectPack, sources: Mapping[str, float]) -> ObjectPack:
     """The pack with the weights of each source's objects multiplied."""
+    if any(not factor >= 0 for factor in sources.values()):
+        raise InputError(f"sources are drawn 0 or more times as often, got {dict(sources)}")
     unknown = sorted(set(sources) - set(pack.sources))
     if unknown:
         raise InputError(f"no object is of {', '.join(unknown)}; the packs hold {', '.join(sorted(set(pack.sources)))}")

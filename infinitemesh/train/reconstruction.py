@@ -252,6 +252,8 @@ def started(options: ReconstructionOptions) -> LargeReconstructionModel:
     )
     if options.semantics is not None:
         _take_backbone(model, options.semantics)
+    elif options.start_from is None and model.semantics is not None:
+        raise CheckpointError("semantic layers are never trained: give `semantics`, a file that convert.dinov2 made")
     return model
 
 
