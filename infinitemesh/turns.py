@@ -2,7 +2,7 @@
 
 Launching kernels is Python's work, at which threads only get in each other's way. So the threads of a batch take turns,
 and what needs neither Python's lock nor the GPU (decimation, packing, reading pictures) is done `aside`, while another
-object has its turn. Nothing else runs at the same time, so stages need not be safe for threads.
+object has its turn. Stages need not be safe for threads, apart from what they do `aside`: that must be.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence

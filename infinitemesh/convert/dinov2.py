@@ -86,10 +86,12 @@ def read_onnx(path: str | Path) -> dict[str, Tensor]:
             if biases:
                 state[biases[0].removesuffix("bias") + "weight"] = stored[node.input[1]].T.contiguous()
     position = [value for value in stored.values() if value.ndim == 3 and value.shape[0] == 1 and len(value[0]) > 1]
-    first = [v for k, v in stored.items() if k.startswith("onnx::") and v.shape == (1, 1, *position[0].shape[2:])]
-    if len(position) != 1 or len(first) != 1:
-        raise CheckpointError(f"{path}: cannot tell which tensors are the positions of a DINOv2")
-    prefix = next(key.removesuffix("embeddings.cls_token") for key in state if key.endswith("embeddings.cls_token"))
+    width = position[0].shape[-1] if position else 0
+    first = [value for name, value in stored.items() if name.startswith("onnx::") and value.shape == (1, 1, width)]
+    tokens = [name for name in state if name.endswith("embeddings.cls_token")]
+    if len(position) != 1 or len(first) != 1 or len(tokens) != 1:
+        raise CheckpointError(f"{path} is no DINOv2: cannot tell which tensors are its positions")
+    prefix = tokens[0].removesuffix("embeddings.cls_token")
     state[prefix + "embeddings.position_embeddings"] = torch.cat([first[0], position[0]], dim=1)
     return state
 

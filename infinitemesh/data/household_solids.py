@@ -55,10 +55,7 @@ def stack(
     rows: Sequence[Row], *, power: Number = 2.0, steps: int = 22, count: int = 40, smooth: bool = True
 ) -> Manifold:
     """A loft along Y whose rings are superellipses; smooth curves run through the rows."""
-    table = _table(rows)
-    if smooth:
-        key = np.arange(len(table))
-        table = PchipInterpolator(key, table)(np.linspace(0, len(table) - 1, steps))
+    table = _table(rows, steps if smooth else None)
     outline = superellipse(power, count)
     height, half_x, half_z, shift_x, shift_z = (column[:, None] for column in table.T)
     x, z = half_x * outline[:, 0] + shift_x, half_z * outline[:, 1] + shift_z
@@ -91,9 +88,7 @@ def cavity(
     smooth: bool = True,
 ) -> Manifold:
     """The inside of `shell`, which reaches out of its top."""
-    table = _table(rows)
-    if smooth:
-        table = PchipInterpolator(np.arange(len(table)), table)(np.linspace(0, len(table) - 1, steps))
+    table = _table(rows, steps if smooth else None)
     bottom = table[0, 0] + (wall if floor is None else floor)
     start = np.array([np.interp(bottom, table[:, 0], column) for column in table.T])
     table = np.concatenate([start[None], table[table[:, 0] > bottom + 1e-6]])
@@ -265,5 +260,9 @@ def _is_mixed(inside: Bool[np.ndarray, "n k"]) -> Bool[np.ndarray, " n"]:
     return np.logical_xor(inside.any(axis=1), inside.all(axis=1))
 
 
-def _table(rows: Sequence[Row]) -> Float[np.ndarray, "n 5"]:
-    return np.asarray([(*row, *(0.0,) * (5 - len(row))) for row in rows], np.float64)
+def _table(rows: Sequence[Row], steps: int | None) -> Float[np.ndarray, "n 5"]:
+    """The rows in full; with `steps`, so many on smooth curves through them."""
+    table = np.asarray([(*row, *(0.0,) * (5 - len(row))) for row in rows], np.float64)
+    if steps is None:
+        return table
+    return PchipInterpolator(np.arange(len(table)), table)(np.linspace(0, len(table) - 1, steps))

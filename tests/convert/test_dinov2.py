@@ -6,7 +6,7 @@ from torch.testing import assert_close
 from transformers import Dinov2Config, Dinov2Model
 
 from infinitemesh.convert.checkpoint import read_checkpoint
-from infinitemesh.convert.dinov2 import from_dinov2, main
+from infinitemesh.convert.dinov2 import from_dinov2, main, read_onnx
 from infinitemesh.errors import CheckpointError
 from infinitemesh.models.camera_vit import ViT
 
@@ -54,3 +54,15 @@ def test_too_few_layers_are_an_error_and_nothing_is_written(theirs, tmp_path):
     with pytest.raises(CheckpointError, match="of 5 or more layers"):
         main([str(tmp_path / "theirs" / "model.safetensors"), str(tmp_path / "out.safetensors"), "--layers", "5"])
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_an_onnx_file_of_something_else_is_refused(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    tensor = onnx.helper.make_tensor("weight", onnx.TensorProto.FLOAT, [2, 2], [1.0, 2.0, 3.0, 4.0])
+    output = onnx.helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, [2, 2])
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["weight"], ["out"])], "graph", [], [output], [tensor]
+    )
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "other.onnx")
+    with pytest.raises(CheckpointError, match="no DINOv2"):
+        read_onnx(tmp_path / "other.onnx")
