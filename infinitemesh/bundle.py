@@ -1,5 +1,7 @@
 """A pipeline on disk: `pipeline.json` (stage -> class and plain values) and one folder a network.
 
+A part that two networks share (a frozen backbone) is stored with one of them, and `pipeline.json` says with which.
+
 What a part is made of is read off its constructor: every argument is kept on the part under its own name, and is a
 plain value, a network, or another part. Classes come from the closed registries below, never from a file's words alone.
 """
@@ -30,6 +32,7 @@ NETWORKS: Mapping[str, tuple[str, str]] = {  # class: (module, folder)
     "ImageAutoencoder": ("infinitemesh.models.autoencoder", "autoencoder"),
     "ImageEncoder": ("infinitemesh.models.image_encoder", "image_encoder"),
     "LargeReconstructionModel": ("infinitemesh.models.lrm", "reconstruction"),
+    "SingleViewModel": ("infinitemesh.models.single_view", "single_view"),
     "U2NetP": ("infinitemesh.models.matting", "matting"),
     "AutoencoderKL": ("diffusers", "vae"),
     "CLIPVisionModelWithProjection": ("transformers", "clip_vision"),
@@ -128,6 +131,23 @@ class Describer:
                     return {"network": folder, "module": name}
         return None
 
+    def shared(self) -> dict[str, dict[str, dict[str, str]]]:
+        """Network -> its part -> the larger network, and the part of it, that this is the very same module as."""
+        found: dict[str, dict[str, dict[str, str]]] = {}
+        by_size = sorted(self.networks.items(), key=lambda item: -sum(p.numel() for p in item[1].parameters()))
+        at: dict[int, dict[str, str]] = {}
+        for folder, network in by_size:
+            of: dict[str, dict[str, str]] = {}
+            for name, part in network.named_modules():
+                inside = any(name.startswith(f"{outer}.") for outer in of)
+                if not inside and id(part) in at and any(True for _ in part.parameters()):
+                    of[name] = at[id(part)]
+            if of:
+                found[folder] = of
+            for name, part in network.named_modules():
+                at.setdefault(id(part), {"network": folder, "module": name})
+        return found
+
     def _folder(self, network: nn.Module) -> str:
         kind = NETWORKS[type(network).__name__][1]
         number = 1
@@ -158,9 +178,12 @@ def save_bundle(
             have = ", ".join(describer.networks)
             raise InputError(f"there is no network {name!r} to store in 8 bits; this pipeline has {have}")
     with atomic_folder(folder, overwrite=overwrite) as temporary:
+        shared = describer.shared()
         for name, network in describer.networks.items():
-            save_network(network, temporary / name, dtype=dtype, eight_bit=name in eight_bit)
-        write_json(temporary / PIPELINE_FILE, {"format": FORMAT, "preset": preset, "stages": described})
+            without = tuple(shared.get(name, ()))
+            save_network(network, temporary / name, dtype=dtype, eight_bit=name in eight_bit, without=without)
+        content = {"format": FORMAT, "preset": preset, "stages": described}
+        write_json(temporary / PIPELINE_FILE, {**content, "shared": shared} if shared else content)
     return Path(folder)
 
 
@@ -171,6 +194,7 @@ class Bundle:
     folder: Path
     preset: str
     stages: Mapping[str, Any]
+    shared: Mapping[str, Any] = field(default_factory=dict)
     networks: dict[str, nn.Module] = field(default_factory=dict)
 
     @staticmethod
@@ -184,15 +208,16 @@ class Bundle:
             not isinstance(content, dict)
             or content.get("format") != FORMAT
             or not isinstance(content.get("stages"), dict)
+            or not _is_shared(content.get("shared", {}))
         ):
             raise CheckpointError(f"{path} is not of format {FORMAT}, the one that this version reads; save it again")
-        return Bundle(folder, str(content.get("preset", "custom")), content["stages"])
+        return Bundle(folder, str(content.get("preset", "custom")), content["stages"], content.get("shared", {}))
 
     def absent_networks(self, stage: str) -> list[str]:
         """Folders that the stage's description names and that are not there."""
-        return [
-            name for name in _named_networks(self.stages.get(stage)) if not (self.folder / _plain_name(name)).is_dir()
-        ]
+        named = _named_networks(self.stages.get(stage))
+        named += [part["network"] for name in named for part in self.shared.get(name, {}).values()]
+        return [name for name in named if not (self.folder / _plain_name(name)).is_dir()]
 
     def build(self, stage: str) -> Any:
         """The stage as described. CheckpointError for unknown classes and values, missing and damaged weights."""
@@ -227,8 +252,20 @@ class Bundle:
 
     def _network(self, name: str) -> nn.Module:
         if name not in self.networks:
-            self.networks[name] = load_network(_class_of(self.folder / name), self.folder / name)
+            cls = _class_of(self.folder / name)
+            where = f"{self.folder / PIPELINE_FILE}: {name}"
+            shared = {
+                part: _submodule(self._owner(place["network"], where), place["module"], where)
+                for part, place in self.shared.get(name, {}).items()
+            }
+            self.networks[name] = load_network(cls, self.folder / name, shared=shared)
         return self.networks[name]
+
+    def _owner(self, name: str, where: str) -> nn.Module:
+        """A network that others share parts of; it shares none of theirs."""
+        if name in self.shared:
+            raise CheckpointError(f"{where} shares a part of {name}, which itself is not whole")
+        return self._network(_plain_name(name))
 
 
 def _class_of(folder: Path) -> type[nn.Module]:
@@ -239,6 +276,20 @@ def _class_of(folder: Path) -> type[nn.Module]:
     if name not in NETWORKS:
         raise CheckpointError(f"{folder / 'config.json'} names the class {name!r}{nearest(str(name), NETWORKS)}")
     return getattr(import_module(NETWORKS[name][0]), name)
+
+
+def _is_shared(value: Any) -> bool:
+    """Network -> part -> {"network", "module"}, all of it text."""
+    return isinstance(value, dict) and all(
+        isinstance(parts, dict)
+        and all(
+            isinstance(place, dict)
+            and set(place) == {"network", "module"}
+            and all(isinstance(text, str) for text in place.values())
+            for place in parts.values()
+        )
+        for parts in value.values()
+    )
 
 
 def _submodule(network: nn.Module, name: str, where: str) -> nn.Module:

@@ -11,7 +11,7 @@ import hashlib
 import inspect
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -81,15 +81,21 @@ def bundled_names() -> list[str]:
 
 
 def load_network(
-    cls: type[Network], folder: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    cls: type[Network],
+    folder: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    shared: Mapping[str, nn.Module] | None = None,
 ) -> Network:
     """A network in evaluation mode with the weights of a folder, converted to `dtype` whatever they are stored in.
 
     `cls` is the class that wrote the folder or a subclass of it. Every configuration key must be known, every tensor
     expected, of the right shape and finite; the CheckpointError names what is not. Weights stored in 8 bits become
-    floats here, and nothing of the network says how they were stored.
+    floats here, and nothing of the network says how they were stored. `shared` are parts that the folder is without
+    since another network has them (`save_network`'s `without`): they take their places as they are, not as copies.
     """
-    folder = Path(folder)
+    folder, shared = Path(folder), shared or {}
     config = _config(cls, folder)
     eight_bit = is_marked(config.pop(MARK, None), f"{folder / CONFIG}")
     try:
@@ -101,8 +107,11 @@ def load_network(
     for key, value in config.items():  # a base class' option that the subclass fixes
         if built.get(key) != value:
             raise CheckpointError(f"{folder / CONFIG}: {key} is {value!r}, but a {cls.__name__} has {built.get(key)!r}")
-    tensors = _tensors(folder, network.state_dict(), eight_bit=eight_bit, dtype=dtype, device=device)
-    network.load_state_dict(tensors, strict=True, assign=True)
+    stored = _without(network.state_dict(), shared)
+    tensors = _tensors(folder, stored, eight_bit=eight_bit, dtype=dtype, device=device)
+    network.load_state_dict(tensors, strict=not shared, assign=True)
+    for name, part in shared.items():
+        _put_in(network, name, part)
     nn.Module.to(network, device)  # buffers that are computed, not stored
     return network.eval()
 
@@ -113,10 +122,12 @@ def save_network(
     *,
     dtype: torch.dtype | None = None,
     eight_bit: bool = False,
+    without: Collection[str] = (),
     overwrite: bool = False,
 ) -> Path:
     """Writes config.json and one safetensors file, whole or not at all; floats as `dtype` where that is given.
 
+    `without` names parts that are stored with another network.
     `eight_bit` stores large matrices and kernels in 8 bits and the rest as `dtype`: half of half precision, rounded.
     """
     config = _settings(network, defaults=False)
@@ -125,7 +136,7 @@ def save_network(
             raise InputError(f"{type(network).__name__} is of transformers; 8 bits are for networks of diffusers")
         config[MARK] = dict(ENTRY)
     tensors = {}
-    for key, tensor in network.state_dict().items():
+    for key, tensor in _without(network.state_dict(), without).items():
         in_8_bits = eight_bit and is_large(tensor)
         wanted = torch.float32 if in_8_bits else dtype
         tensor = tensor.detach().cpu()
@@ -143,6 +154,21 @@ def save_network(
         weights = WEIGHTS if isinstance(network, ModelMixin) else WEIGHTS_TRANSFORMERS
         save_file(tensors, temporary / weights, metadata={"format": "pt"})
     return Path(folder)
+
+
+def _without(state: Mapping[str, Tensor], parts: Collection[str]) -> dict[str, Tensor]:
+    prefixes = tuple(f"{name}." for name in parts)
+    return {key: tensor for key, tensor in state.items() if not key.startswith(prefixes)}
+
+
+def _put_in(network: nn.Module, name: str, part: nn.Module) -> None:
+    """`part` in the place of the network's own, which it must equal in shape."""
+    own = {key: tensor.shape for key, tensor in network.get_submodule(name).state_dict().items()}
+    given = {key: tensor.shape for key, tensor in part.state_dict().items()}
+    if own != given:
+        raise CheckpointError(f"{name} of a {type(network).__name__} cannot be shared with a part of other tensors")
+    outer, _, last = name.rpartition(".")
+    setattr(network.get_submodule(outer), last, part)
 
 
 def sha256_of(folder: str | Path) -> str:

@@ -39,6 +39,8 @@ class LargeReconstructionModel(ModelMixin, ConfigMixin):
     `half_extent` is the world length that plane coordinate 1 stands for. `ray_maps` gives each pixel its Plücker ray
     (6 channels) and its alpha beside its colour; without it, views are composited on white and normalised for DINO.
     `plane_smoothing` in [0, 1] is the share of a 3x3 binomial filter over the planes, 0 for public weights.
+    `plane_upsampling` cells a side are made by each token of the transformer, and `lift_hull` voxels a side of the
+    finest hull are read by it.
     `semantic_layers` > 0 adds frozen features of so many layers of a pretrained ViT (DINOv2-S has 12; 11 are used).
     """
 
@@ -61,12 +63,14 @@ class LargeReconstructionModel(ModelMixin, ConfigMixin):
         transformer_heads: int = 16,
         triplane_low_res: int = 32,
         triplane_dim: int = 80,
+        plane_upsampling: int = 2,
         decoder_hidden: int = 64,
         lift: bool = False,
         lift_pixel_channels: int = 32,
         lift_volume_channels: int = 32,
         lift_spread: bool = False,
         lift_context: int = 0,
+        lift_hull: int = 2,
         semantic_layers: int = 0,
         semantic_dim: int = 384,
         semantic_heads: int = 6,
@@ -96,6 +100,7 @@ class LargeReconstructionModel(ModelMixin, ConfigMixin):
             image_dim=encoder_dim,
             low_res=triplane_low_res,
             channels=triplane_dim,
+            upsampling=plane_upsampling,
         )
         self.synthesizer = _Synthesizer(
             FieldDecoders(channels=triplane_dim, hidden=decoder_hidden, padding=plane_padding)
@@ -109,6 +114,7 @@ class LargeReconstructionModel(ModelMixin, ConfigMixin):
                 volume_channels=lift_volume_channels,
                 spread=lift_spread,
                 context_channels=lift_context,
+                hull_per_token=lift_hull,
                 half_extent=half_extent,
             )
         self.semantics = None

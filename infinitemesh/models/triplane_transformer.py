@@ -15,7 +15,11 @@ from infinitemesh.models.attention import attend
 
 
 class TriplaneTransformer(nn.Module):
-    """3 x r x r tokens -> planes of 2r x 2r. `lifted` tokens, where given, are added to the learned ones."""
+    """3 x r x r tokens -> planes of 2r x 2r. `lifted` tokens, where given, are added to the learned ones.
+
+    With `upsampling` other than the published 2, a token makes that many cells a side, and two convolutions smooth the
+    steps between tokens: fewer tokens for planes of the same size.
+    """
 
     def __init__(
         self,
@@ -26,13 +30,15 @@ class TriplaneTransformer(nn.Module):
         image_dim: int = 768,
         low_res: int = 32,
         channels: int = 80,
+        upsampling: int = 2,
     ):
         super().__init__()
         self.low_res = low_res
         self.pos_embed = nn.Parameter(torch.randn(1, 3 * low_res**2, dim) * dim**-0.5)
         self.layers = nn.ModuleList(_Layer(dim, num_heads, image_dim) for _ in range(num_layers))
         self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.deconv = nn.ConvTranspose2d(dim, channels, 2, 2)
+        self.deconv = nn.ConvTranspose2d(dim, channels, upsampling, upsampling)
+        self.refine = None if upsampling == 2 else _Refine(channels)
         self.gradient_checkpointing = False
 
     def forward(
@@ -47,7 +53,22 @@ class TriplaneTransformer(nn.Module):
             else:
                 tokens = layer(tokens, image_tokens)
         tokens = rearrange(self.norm(tokens), "b (plane h w) d -> (b plane) d h w", plane=3, h=self.low_res)
-        return rearrange(self.deconv(tokens), "(b plane) c h w -> b plane c h w", plane=3)
+        planes = self.deconv(tokens)
+        if self.refine is not None:
+            planes = self.refine(planes)
+        return rearrange(planes, "(b plane) c h w -> b plane c h w", plane=3)
+
+
+class _Refine(nn.Module):
+    """Cells that know their neighbours."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, 2 * channels, 3, 1, 1)
+        self.conv2 = nn.Conv2d(2 * channels, channels, 3, 1, 1)
+
+    def forward(self, planes: Float[Tensor, "n c r r"]) -> Float[Tensor, "n c r r"]:
+        return planes + self.conv2(F.silu(self.conv1(planes)))
 
 
 class _Layer(nn.Module):

@@ -28,6 +28,7 @@ from infinitemesh.evaluate.overrides import apply_overrides, parse_overrides
 from infinitemesh.files import atomic_folder, atomic_write_all, write_bytes
 from infinitemesh.hub import CONFIG, WEIGHTS, load_network, write_checksums
 from infinitemesh.models.lrm import LargeReconstructionModel
+from infinitemesh.models.single_view import SingleViewModel, share_backbone
 from infinitemesh.pipeline import STAGES, InfiniteMeshPipeline
 from infinitemesh.presets import fresh_pipeline
 from infinitemesh.stages.coarse import CoarseRenderer
@@ -137,15 +138,18 @@ def assemble(
     elif "reconstruction" not in stages:
         raise CheckpointError("there is no reconstruction: bring its weights, or name a base that has one")
     lrm = stages["reconstruction"].network
+    single = found.get("single_view") or _single_view_of(stages)
+    if isinstance(single, SingleViewModel):
+        share_backbone(single, lrm)
     for name in FRONT:
         stage: Any = stages.get(name)
         if diffusion is not None:
             trained_so = {"attend": "ring"} if name == "view_interpolation" else {}
-            coarse = CoarseRenderer(lrm) if diffusion.channels.coarse else None
+            coarse = CoarseRenderer(_coarse_of(name, single, lrm)) if diffusion.channels.coarse else None
             stage = stage if _is_diffused(stage) else getattr(fresh, name)
             stages[name] = rebuilt(stage, diffusion=diffusion, coarse=coarse, **trained_so)
         elif _is_diffused(stage) and stage.coarse is not None:
-            stages[name] = rebuilt(stage, coarse=rebuilt(stage.coarse, network=lrm))
+            stages[name] = rebuilt(stage, coarse=rebuilt(stage.coarse, network=_coarse_of(name, single, lrm)))
     pipeline = apply_overrides(InfiniteMeshPipeline(**stages, name=preset).eval(), parse_overrides(settings))
     pipeline.save_pretrained(folder, eight_bit=eight_bit, overwrite=overwrite)
     for name, content in notes.items():
@@ -159,6 +163,17 @@ def _stages_of(base: str | Path | None) -> dict[str, Any]:
         return {}
     opened = InfiniteMeshPipeline.from_pretrained(base)
     return {name: stage for name in STAGES if (stage := getattr(opened, name)) is not None}
+
+
+def _single_view_of(stages: Mapping[str, Any]) -> Any:
+    """What the main views of a base are drawn after, where that is a network of its own."""
+    stage: Any = stages.get("main_views")
+    network = stage.coarse.network if _is_diffused(stage) and stage.coarse is not None else None
+    return network if isinstance(network, SingleViewModel) else None
+
+
+def _coarse_of(stage: str, single: Any, lrm: Any) -> Any:
+    return single if stage == "main_views" and single is not None else lrm
 
 
 def _is_diffused(stage: Any) -> bool:

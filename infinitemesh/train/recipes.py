@@ -13,6 +13,7 @@ from torch import Tensor
 from infinitemesh.data.object_pack import ObjectPack
 from infinitemesh.data.points import PointOptions, cache_points
 from infinitemesh.data.replay import RingOptions
+from infinitemesh.data.stretch import stretched
 from infinitemesh.train.autoencoder import AutoencoderData, AutoencoderOptions, AutoencoderTask
 from infinitemesh.train.loop import Task
 from infinitemesh.train.reconstruction import (
@@ -53,13 +54,15 @@ class ReconstructionRecipe(Recipe):
         self.options, self.points = options, points
 
     def task(self, ingredients: Ingredients) -> ReconstructionTask:
-        cache = cache_points(ingredients.pack, seed=ingredients.seed, options=self.points)
-        return ReconstructionTask(ingredients.pack, cache, self.options, ingredients.perceptual)
+        pack = stretched(ingredients.pack, self.options.stretch, seed=ingredients.seed)
+        cache = cache_points(pack, seed=ingredients.seed, options=self.points)
+        return ReconstructionTask(pack, cache, self.options, ingredients.perceptual)
 
     def smoke(self) -> "ReconstructionRecipe":
         photographs = self.options.data.photographs
+        num_views = (1,) if self.options.network == "single" else (4, 1)
         data = ReconstructionData(
-            objects=2, points=256, num_views=(4, 1), rings=RingOptions(size=32),
+            objects=2, points=256, num_views=num_views, rings=RingOptions(size=32),
             replay=min(self.options.data.replay, 4), refresh=2,
             photographs=photographs and replace(photographs, objects=2, replay=4, refresh=2),
         )  # fmt: skip
@@ -97,13 +100,14 @@ class ViewsRecipe(Recipe):
     def smoke(self) -> "ViewsRecipe":
         groups = replace(self.options.groups, supersample=1)
         cache = CacheOptions(entries=4, at_once=2, first=2, every=1)
-        fresh = {"unet": {}, "image_encoder": {}, "autoencoder": None, "reconstruction": None, "start_from": None}
+        fresh = {"unet": {}, "image_encoder": {}, "autoencoder": None, "reconstruction": None, "single_view": None}
         pictures = replace(self.options.pictures, views=min(self.options.pictures.views, 2))
         return ViewsRecipe(
             replace(
                 self.options,
                 preset="tiny",
                 **fresh,
+                start_from=None,
                 rows=8,
                 groups=groups,
                 cache=cache,

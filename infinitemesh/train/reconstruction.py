@@ -19,13 +19,15 @@ from infinitemesh.data.degradations import DegradationRanges, degrade_views
 from infinitemesh.data.object_pack import ObjectPack
 from infinitemesh.data.points import PointBatch, PointCache, draw_points
 from infinitemesh.data.replay import ReplayBuffer, RingOptions, RingSamples, as_float, render_rings
+from infinitemesh.data.stretch import StretchOptions
 from infinitemesh.data.training_views import render_batch
 from infinitemesh.data.view_cameras import orbit_cameras
-from infinitemesh.errors import CheckpointError
+from infinitemesh.errors import CheckpointError, InputError
 from infinitemesh.geometry.flexicubes_losses import RegularityWeights
 from infinitemesh.geometry.surface_extraction import extract_surface
 from infinitemesh.hub import load_network
 from infinitemesh.models.lrm import LargeReconstructionModel
+from infinitemesh.models.single_view import SingleViewModel
 from infinitemesh.render.shading import Rendered, shade
 from infinitemesh.stages.surface import TriplaneField
 from infinitemesh.train.generated_rings import draw_rings, load_rings
@@ -86,6 +88,7 @@ class SurfaceStage:
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionOptions:
+    network: Literal["views", "single"] = "views"  # `SingleViewModel` for one; then every step is of photographs
     preset: str = "small"
     model: dict[str, Any] = field(default_factory=dict)  # config values that differ from the preset's
     start_from: Path | None = None
@@ -94,6 +97,7 @@ class ReconstructionOptions:
     data: ReconstructionData = ReconstructionData()
     loss: PointLossWeights = PointLossWeights()
     surface: SurfaceStage = SurfaceStage()
+    stretch: StretchOptions = StretchOptions()
     hollow: float = 0.0  # objects are drawn 1 + hollow x (the empty share of their visual hull) times as often
 
 
@@ -247,9 +251,8 @@ def _replayed(buffer: ReplayBuffer, num: int, refresh: int, generator: torch.Gen
 
 def started(options: ReconstructionOptions) -> LargeReconstructionModel:
     """A fresh network, or a trained one; `options.model` may add parts to a trained one that it starts without."""
-    model = (
-        _continued(options) if options.start_from else LargeReconstructionModel.preset(options.preset, **options.model)
-    )
+    cls = _class_of(options)
+    model = _continued(options) if options.start_from else cls.preset(options.preset, **options.model)
     if options.semantics is not None:
         _take_backbone(model, options.semantics)
     elif options.start_from is None and model.semantics is not None:
@@ -257,13 +260,22 @@ def started(options: ReconstructionOptions) -> LargeReconstructionModel:
     return model
 
 
+def _class_of(options: ReconstructionOptions) -> type[LargeReconstructionModel]:
+    if options.network == "views":
+        return LargeReconstructionModel
+    if set(options.data.num_views) != {1}:
+        raise InputError(f"a network of one view is shown one in every step: num_views is {options.data.num_views}")
+    return SingleViewModel
+
+
 def _continued(options: ReconstructionOptions) -> LargeReconstructionModel:
     assert options.start_from is not None
-    trained = load_network(LargeReconstructionModel, options.start_from)
+    cls = _class_of(options)
+    trained = load_network(cls, options.start_from)
     if not options.model:
         return trained
     values = {name: value for name, value in trained.config.items() if not name.startswith("_")}
-    model = LargeReconstructionModel(**{**values, **options.model})  # from_config forgets values new to the file
+    model = cls(**{**values, **options.model})  # from_config forgets values new to the file
     missing, unexpected = model.load_state_dict(trained.state_dict(), strict=False)
     other = [name for name in missing if not name.startswith(ADDITIONS)] + unexpected
     if other:

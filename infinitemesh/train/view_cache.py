@@ -139,6 +139,7 @@ class ViewCache:
             "objects": [len(maker.pack), hashlib.sha256("\n".join(maker.pack.names).encode()).hexdigest()],
             "autoencoder": _hash_of(maker.autoencoder.state_dict()),
             "coarse": None if maker.coarse is None else _hash_of(maker.coarse.state_dict()),
+            "front_coarse": None if maker.front_coarse is None else _hash_of(maker.front_coarse.state_dict()),
         }
 
     def fingerprint(self) -> str:

@@ -220,9 +220,12 @@ class GroupMaker(SceneMaker):
         coarse: CoarseRenderer | None,
         size: int,
         options: GroupOptions = GroupOptions(),
+        *,
+        front_coarse: CoarseRenderer | None = None,
     ):
+        """`front_coarse` makes the coarse renders from a front alone; without it `coarse` does."""
         super().__init__(pack, size, options)
-        self.autoencoder, self.coarse = autoencoder, coarse
+        self.autoencoder, self.coarse, self.front_coarse = autoencoder, coarse, front_coarse or coarse
 
     @torch.no_grad()
     def make(self, kind: Kind, num: int, generator: torch.Generator) -> ViewGroups:
@@ -230,7 +233,7 @@ class GroupMaker(SceneMaker):
         scene = self.scene(num, generator)
         if kind == "main":
             views = self.view_sets(self.fronts(scene, generator), MAIN_AZIMUTHS_DEG[:1])
-            query = asked_by(DiffusedMainViews(QueryRecorder(self.size), coarse=self.coarse), views)
+            query = asked_by(DiffusedMainViews(QueryRecorder(self.size), coarse=self.front_coarse), views)
         else:
             views = self.view_sets(self.rings(scene, generator), MAIN_AZIMUTHS_DEG)
             stage = DiffusedInterpolation(

@@ -25,6 +25,7 @@ from infinitemesh.models.image_encoder import ImageEncoder
 from infinitemesh.models.lrm import LargeReconstructionModel
 from infinitemesh.models.multiview_unet import MultiViewUNet
 from infinitemesh.models.schedulers import NoiseSchedule
+from infinitemesh.models.single_view import SingleViewModel
 from infinitemesh.stages.coarse import CoarseRenderer
 from infinitemesh.stages.denoise import PIXELS_PER_LATENT, ViewChannels, ViewDiffusion, encode_views
 from infinitemesh.train.autoencoder_loss import PerceptualDistance
@@ -38,14 +39,15 @@ SETTINGS = "views.json"
 
 @dataclass(frozen=True, kw_only=True)
 class ViewsOptions:
-    """`autoencoder`, `reconstruction` and `start_from` are folders: of a network, of a network, of another run's
+    """`autoencoder`, `reconstruction`, `single_view` and `start_from` are folders: of networks, and of another run's
     weights. Only the preset `tiny` does without the first two: fresh networks then stand in their place."""
 
     preset: str = "small"
     unet: dict[str, Any] = field(default_factory=dict)  # config values that differ from the preset's
     image_encoder: dict[str, Any] = field(default_factory=dict)
     autoencoder: Path | None = None
-    reconstruction: Path | None = None  # makes the coarse renders
+    reconstruction: Path | None = None  # makes the coarse renders,
+    single_view: Path | None = None  # and this one those from the front alone, where it is given
     start_from: Path | None = None
     channels: ViewChannels = ViewChannels(coarse=True)
     schedule: NoiseSchedule = NoiseSchedule(prediction="v_prediction", zero_terminal_snr=True)
@@ -93,7 +95,8 @@ class ViewsTask(Task):
         size = PIXELS_PER_LATENT * int(unet.config["sample_size"])
         encoder = deepcopy(self.autoencoder)
         nn.Module.to(encoder, device, torch.float16 if device.type == "cuda" else torch.float32)
-        maker = GroupMaker(pack, encoder, _coarse(options, size, device), size, options.groups)
+        coarse, front_coarse = _coarse(options, size, device), _front_coarse(options, device)
+        maker = GroupMaker(pack, encoder, coarse, size, options.groups, front_coarse=front_coarse)
         self.cache = ViewCache(maker, options.cache, seed=seed, kinds=options.kinds)
         self.cache.advance(0)  # before the loop's clock starts
 
@@ -200,7 +203,6 @@ def _autoencoder(options: ViewsOptions) -> ImageAutoencoder:
 
 
 def _coarse(options: ViewsOptions, size: int, device: torch.device) -> CoarseRenderer | None:
-    """The trunk in half precision on CUDA, the field's decoders in full, as a pipeline of half precision has them."""
     if not options.channels.coarse:
         return None
     if options.reconstruction is not None:
@@ -212,6 +214,17 @@ def _coarse(options: ViewsOptions, size: int, device: torch.device) -> CoarseRen
             "coarse renders are made by a trained reconstruction: give options.reconstruction, its folder, "
             "or set options.channels.coarse to false"
         )
+    return _frozen(network, device)
+
+
+def _front_coarse(options: ViewsOptions, device: torch.device) -> CoarseRenderer | None:
+    if not options.channels.coarse or options.single_view is None:
+        return None
+    return _frozen(load_network(SingleViewModel, options.single_view), device)
+
+
+def _frozen(network: LargeReconstructionModel, device: torch.device) -> CoarseRenderer:
+    """The trunk in half precision on CUDA, the field's decoders in full, as a pipeline of half precision has them."""
     nn.Module.to(network, device, torch.bfloat16 if device.type == "cuda" else torch.float32)
     network.decoders.float()
     return CoarseRenderer(network.requires_grad_(False))
