@@ -31,7 +31,7 @@ from infinitemesh.models.single_view import SingleViewModel
 from infinitemesh.render.shading import Rendered, shade
 from infinitemesh.stages.surface import TriplaneField
 from infinitemesh.train.generated_rings import draw_rings, load_rings
-from infinitemesh.train.hollowness import hollowness, in_hull
+from infinitemesh.train.hollowness import filled, hollowness, in_hull
 from infinitemesh.train.loop import Task
 from infinitemesh.train.reconstruction_loss import PointLossWeights, RenderLossWeights, point_loss, render_loss
 from infinitemesh.train.view_groups import GroupOptions, photograph_samples
@@ -98,6 +98,7 @@ class ReconstructionOptions:
     loss: PointLossWeights = PointLossWeights()
     surface: SurfaceStage = SurfaceStage()
     stretch: StretchOptions = StretchOptions()
+    filled: bool = False  # what no level view sees is taught to be inside: outlines stay, thin walls need no placing
     hollow: float = 0.0  # objects are drawn 1 + hollow x (the empty share of their visual hull) times as often
 
 
@@ -136,6 +137,8 @@ class ReconstructionTask(Task):
     ):
         if options.hollow:
             pack = replace(pack, weights=pack.weights * (1 + options.hollow * hollowness(pack, cache)))
+        if options.filled:
+            cache = filled(pack, cache)
         self.pack, self.cache, self.options, self.perceptual = pack, cache, options, perceptual
         model = started(options)
         wrapper = SurfaceSupervised(model, options.surface) if options.stage == "surface" else PointSupervised(model)
