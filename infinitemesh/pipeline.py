@@ -216,19 +216,26 @@ class InfiniteMeshPipeline(nn.Module):
         if not fronts:
             return []
         mains, rings = self._rings(fronts, seed, clock, on_progress)
-        made = self._meshes(rings, seed, clock, on_progress)
+        guessed = self.main_views is None or self.main_views.guesses
+        made = self._meshes(rings, seed, clock, on_progress, fronts=fronts if guessed else None)
         return [
             rest if isinstance(rest, InfiniteMeshError) else Trace(front, main, ring, *rest, clock.seconds())
             for front, main, ring, rest in zip(fronts, mains, rings, made, strict=True)
         ]
 
     def _meshes(
-        self, rings: Sequence[ViewSet], seed: int, clock: Clock, on_progress: OnProgress
+        self,
+        rings: Sequence[ViewSet],
+        seed: int,
+        clock: Clock,
+        on_progress: OnProgress,
+        *,
+        fronts: Sequence[ViewSet] | None = None,
     ) -> list[tuple[Triplane, Mesh, Mesh] | InfiniteMeshError]:
-        """Triplane, uncoloured and coloured mesh of every ring."""
+        """Triplane, uncoloured and coloured mesh of every ring; `fronts` where only these are true."""
         with self._stage("reconstruction", clock) as reconstruction:
             on_progress("reconstruction", 0, 1)
-            triplanes = reconstructed(reconstruction, rings)
+            triplanes = reconstructed(reconstruction, rings, fronts)
             on_progress("reconstruction", 1, 1)
         with self._stage("surface", clock) as surface:
             inputs = [(triplane,) for triplane in triplanes]

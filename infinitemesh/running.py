@@ -104,14 +104,20 @@ def workers_on(device: torch.device) -> int:
     return min(MOST_WORKERS, torch.get_num_threads())
 
 
-def reconstructed(stage: Reconstruction, rings: Sequence[ViewSet]) -> list[Triplane]:
-    """Rings of one length and size share a call."""
+def reconstructed(
+    stage: Reconstruction, rings: Sequence[ViewSet], fronts: Sequence[ViewSet] | None = None
+) -> list[Triplane]:
+    """Rings of one length and size share a call. `fronts` are the photographs that they were made of."""
     if not isinstance(stage, TriplaneReconstruction):
-        return [stage(ring) for ring in rings]
+        if fronts is None:
+            return [stage(ring) for ring in rings]
+        return [stage.from_photograph(ring, front) for ring, front in zip(rings, fronts, strict=True)]
     alike = defaultdict(list)
     for number, ring in enumerate(rings):
-        alike[len(ring), ring.size, ring.camera.projection].append(number)
+        front = None if fronts is None else (fronts[number].size, fronts[number].camera.projection)
+        alike[len(ring), ring.size, ring.camera.projection, front].append(number)
     made: dict[int, Triplane] = {}
     for numbers in alike.values():
-        made |= dict(zip(numbers, stage.batch([rings[k] for k in numbers]), strict=True))
+        photographs = None if fronts is None else [fronts[k] for k in numbers]
+        made |= dict(zip(numbers, stage.batch([rings[k] for k in numbers], photographs), strict=True))
     return [made[number] for number in range(len(rings))]

@@ -5,12 +5,15 @@ shape; a diffusion that is given this picture only adds what is missing (3D-awar
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from einops import rearrange
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
+from infinitemesh.errors import InputError
+from infinitemesh.models.field_decoders import FieldDecoders
 from infinitemesh.models.lrm import LargeReconstructionModel
 from infinitemesh.stages.grid_march import grid_points, march_grid
 from infinitemesh.stages.reconstruction import TriplaneReconstruction
@@ -19,16 +22,30 @@ from infinitemesh.steps import step
 from infinitemesh.types import Camera, Triplane, ViewSet
 
 POINTS_AT_ONCE = 1 << 17
+TRUNCATION = 0.1  # distances were taught up to here
 
 
 class CoarseRenderer(nn.Module):
-    """Views of one object in, views from other cameras out, by signed distance on a `resolution`^3 grid."""
+    """Views of one object in, views from other cameras out, by signed distance on a `resolution`^3 grid.
 
-    def __init__(self, network: LargeReconstructionModel, *, resolution: int = 64, size: int = 128):
+    With a `second` network, signed distances (up to TRUNCATION) and colours are the means of both: networks that were
+    trained apart are wrong in different places.
+    """
+
+    def __init__(
+        self,
+        network: LargeReconstructionModel,
+        *,
+        second: LargeReconstructionModel | None = None,
+        resolution: int = 64,
+        size: int = 128,
+    ):
         """Rays are marched for pictures of at most `size` pixels, which then get the size of the views that come."""
         super().__init__()
-        self.network = network
+        self.network, self.second = network, second
         self.resolution, self.size = resolution, size
+        if second is not None and second.config["half_extent"] != network.config["half_extent"]:
+            raise InputError("two networks whose fields are averaged must cover the same cube: half_extent differs")
 
     def forward(self, views: ViewSet, cameras: Camera) -> ViewSet:
         return self.batch([views], [cameras])[0]
@@ -41,37 +58,66 @@ class CoarseRenderer(nn.Module):
         for index, views in enumerate(objects):
             alike[len(views), views.size, views.camera.projection].append(index)
         made: dict[int, ViewSet] = {}
-        reconstruct = TriplaneReconstruction(self.network)
+        stages = [TriplaneReconstruction(network) for network in self._networks()]
         for indices in alike.values():
-            fields = reconstruct.batch([objects[k] for k in indices])
+            fields = [stage.batch([objects[k] for k in indices]) for stage in stages]
             made |= {
-                k: same_size(self.render(field, cameras[k], min(self.size, objects[k].size)), objects[k].size)
-                for k, field in zip(indices, fields, strict=True)
+                k: same_size(self.render(each, cameras[k], min(self.size, objects[k].size)), objects[k].size)
+                for k, each in zip(indices, zip(*fields, strict=True), strict=True)
             }
         return [made[k] for k in range(len(objects))]
 
     @step("render")
     @torch.no_grad()
-    def render(self, triplane: Triplane, cameras: Camera, size: int) -> ViewSet:
-        """The field's zero level, unlit, on the cameras' device."""
-        decoders = self.network.decoders
-        planes = triplane.planes[None].to(next(decoders.parameters()).dtype)
-
-        def ask(question, points):
-            return torch.cat(
-                [
-                    question(planes, triplane.field_from_world(some)[None].to(planes.dtype))[0].float()
-                    for some in points.split(POINTS_AT_ONCE)
-                ]
-            )
-
-        distance = ask(decoders.sdf, grid_points(self.resolution, triplane.half_extent, planes.device))
-        grid = rearrange(distance, "(x y z) -> x y z", x=self.resolution, y=self.resolution)
-        hits = march_grid(grid, cameras.to(planes.device), size, half_extent=triplane.half_extent)
+    def render(self, triplanes: Sequence[Triplane], cameras: Camera, size: int) -> ViewSet:
+        """The fields' zero level, unlit, on the cameras' device; one triplane for each network."""
+        half_extent, device = triplanes[0].half_extent, triplanes[0].planes.device
+        readers = [
+            _FieldReader(network.decoders, triplane)
+            for network, triplane in zip(self._networks(), triplanes, strict=True)
+        ]
+        grid = grid_points(self.resolution, half_extent, device)
+        distance = _mean([reader.distance(grid) for reader in readers], up_to=TRUNCATION)
+        distance = rearrange(distance, "(x y z) -> x y z", x=self.resolution, y=self.resolution)
+        hits = march_grid(distance, cameras.to(device), size, half_extent=half_extent)
         seen = hits.coverage > 0
-        pictures = torch.zeros(*seen.shape, 4, device=planes.device)
+        pictures = torch.zeros(*seen.shape, 4, device=device)
         if seen.any():
-            colour = ask(decoders.colour, hits.point[seen])
+            colour = _mean([reader.colour(hits.point[seen]) for reader in readers])
             pictures[seen] = torch.cat([colour, hits.coverage[seen][:, None]], dim=-1)
         pictures = rearrange(pictures, "v h w c -> v c h w").to(cameras.cam_from_world.device)
         return from_rgba(pictures, cameras, is_main=False)
+
+    def _networks(self) -> list[LargeReconstructionModel]:
+        return [self.network] if self.second is None else [self.network, self.second]
+
+
+class _FieldReader:
+    """One triplane through the decoders that know it, some points at a time."""
+
+    def __init__(self, decoders: FieldDecoders, triplane: Triplane):
+        self.decoders, self.triplane = decoders, triplane
+        self.planes = triplane.planes[None].to(next(decoders.parameters()).dtype)
+
+    def distance(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        return self._ask(self.decoders.sdf, points)
+
+    def colour(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+        return self._ask(self.decoders.colour, points)
+
+    def _ask(self, question: Callable[[Tensor, Tensor], Tensor], points: Float[Tensor, "n 3"]) -> Tensor:
+        field_points = self.triplane.field_from_world
+        return torch.cat(
+            [
+                question(self.planes, field_points(some)[None].to(self.planes.dtype))[0].float()
+                for some in points.split(POINTS_AT_ONCE)
+            ]
+        )
+
+
+def _mean(answers: Sequence[Tensor], *, up_to: float | None = None) -> Tensor:
+    """One answer as it is; of more the mean, each clamped to +-`up_to` where that is given."""
+    if len(answers) == 1:
+        return answers[0]
+    stacked = torch.stack(list(answers))
+    return (stacked if up_to is None else stacked.clamp(-up_to, up_to)).mean(0)

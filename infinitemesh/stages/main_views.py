@@ -46,7 +46,12 @@ class MainViewsRequest:
 
 
 class MainViews(Stage):
-    """Looks at the object from around. Subclasses make the views that are not given (`generate`)."""
+    """Looks at the object from around. Subclasses make the views that are not given (`generate`).
+
+    `guesses` False: what they give is as true as the front, so nothing later has to trust the front more.
+    """
+
+    guesses = True
 
     def __init__(self, *, azimuths_deg: Sequence[float] = MAIN_AZIMUTHS_DEG):
         """`azimuths_deg` of the main views in world degrees; the given front is one of them and is not made again."""
@@ -92,7 +97,8 @@ class DiffusedMainViews(MainViews):
     The reference of a view is the front, and with `mirror_back` that of the back is the mirrored front, whose outline
     is exact (Wonder3D has none of this); the condition is the front. With a `coarse` renderer, the reconstruction from
     the front alone, seen from the others, is a further condition. With `mirror_share` above 0 the view from behind
-    has the mirrored front's outline and this share of its colours: most things look alike from behind. `front_row`
+    has the mirrored front's outline and this share of its colours: most things look alike from behind. `outline_share`
+    is that of the mirrored front's coverage alone, the colours staying the denoiser's. `front_row`
     denoises the front along with the
     others, as Wonder3D does; its picture is not used. `normals` needs a denoiser with cross-domain layers; they come
     out in the world frame, zero for the given front.
@@ -106,6 +112,7 @@ class DiffusedMainViews(MainViews):
         sampling: Sampling | None = None,
         mirror_back: bool = True,
         mirror_share: float = 0.0,
+        outline_share: float = 0.0,
         front_row: bool = False,
         normals: bool = False,
         azimuths_deg: Sequence[float] = MAIN_AZIMUTHS_DEG,
@@ -113,9 +120,11 @@ class DiffusedMainViews(MainViews):
         super().__init__(azimuths_deg=azimuths_deg)
         self.diffusion, self.coarse = diffusion, coarse
         self.sampling, self.mirror_back = sampling or Sampling(), mirror_back
-        if not 0 <= mirror_share <= 1:
-            raise InputError(f"mirror_share is a share in [0, 1], got {mirror_share}")
-        self.mirror_share, self.front_row, self.normals = mirror_share, front_row, normals
+        for name, share in {"mirror_share": mirror_share, "outline_share": outline_share}.items():
+            if not 0 <= share <= 1:
+                raise InputError(f"{name} is a share in [0, 1], got {share}")
+        self.mirror_share, self.outline_share = mirror_share, outline_share
+        self.front_row, self.normals = front_row, normals
 
     def generate(self, front: ViewSet, cameras: Camera, *, seed: int) -> ViewSet:
         return self.generate_batch([MainViewsRequest(front, cameras, seed)], silent)[0]
@@ -140,7 +149,7 @@ class DiffusedMainViews(MainViews):
             if self.normals:
                 views = replace(views, normal=world_normals(pictures[0, number, first:, :3], request.front.camera))
             views = same_size(views, request.front.size)
-            made.append(_towards_mirror(views, request.front, self.mirror_share))
+            made.append(_towards_mirror(views, request.front, self.mirror_share, self.outline_share))
         return made
 
     def _query(self, fronts: Sequence[ViewSet], cameras: Sequence[Camera]) -> ViewQuery:
@@ -200,6 +209,8 @@ class CoarseMainViews(MainViews):
 class GivenViews(MainViews):
     """The user's own pictures as main views; what they leave out is made by `rest`, or stays out."""
 
+    guesses = False
+
     def __init__(
         self, views: ViewSet, *, rest: MainViews | None = None, azimuths_deg: Sequence[float] = MAIN_AZIMUTHS_DEG
     ):
@@ -247,12 +258,13 @@ def mirrored(view: ViewSet) -> ViewSet:
     return replace(view, rgb=view.rgb.flip(-1), alpha=view.alpha.flip(-1), normal=None)
 
 
-def _towards_mirror(views: ViewSet, front: ViewSet, share: float) -> ViewSet:
+def _towards_mirror(views: ViewSet, front: ViewSet, share: float, outline_share: float) -> ViewSet:
     turned = (views.camera.azimuth_deg - front.camera.azimuth_deg[0]) % 360
-    mix = (share * ((turned > 135) & (turned < 225)).to(views.alpha))[:, None, None, None]
+    behind = ((turned > 135) & (turned < 225)).to(views.alpha)[:, None, None, None]
+    mirror, mix = mirrored(front), share * behind
     if not mix.any():
-        return views
-    mirror = mirrored(front)
+        outline = outline_share * behind
+        return replace(views, alpha=torch.lerp(views.alpha, mirror.alpha.expand_as(views.alpha), outline))
     covered = torch.lerp(views.alpha, mirror.alpha.expand_as(views.alpha), mix)
     layer = torch.lerp(views.rgb * views.alpha, (mirror.rgb * mirror.alpha).expand_as(views.rgb), mix)
     rgb = torch.where(mix > 0, (layer / covered.clamp(min=1e-4)).clamp(0, 1), views.rgb)

@@ -4,6 +4,8 @@ from abc import abstractmethod
 from dataclasses import replace
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from infinitemesh.errors import InputError
 from infinitemesh.models.lrm import LargeReconstructionModel
@@ -18,21 +20,42 @@ class Reconstruction(Stage):
     def forward(self, views: ViewSet) -> Triplane:
         """`views` are in ring order; any number of them."""
 
+    def from_photograph(self, views: ViewSet, front: ViewSet) -> Triplane:
+        """The same for views that were made of the photograph `front`, the only one that is true."""
+        return self(views)
+
 
 class TriplaneReconstruction(Reconstruction):
-    """The large reconstruction model."""
+    """The large reconstruction model.
 
-    def __init__(self, network: LargeReconstructionModel):
+    What is made of a photograph is in part what the network makes of the photograph alone: `photograph_share` of the
+    planes. Its other views are guesses that disagree, and two answers of one network are wrong in different places.
+    """
+
+    def __init__(self, network: LargeReconstructionModel, *, photograph_share: float = 0.0):
+        """Raises InputError for a share outside [0, 1]."""
         super().__init__()
-        self.network = network
+        if not 0 <= photograph_share <= 1:
+            raise InputError(f"photograph_share is a share in [0, 1], got {photograph_share}")
+        self.network, self.photograph_share = network, photograph_share
 
     @torch.inference_mode()
     def forward(self, views: ViewSet) -> Triplane:
         return self.batch([views])[0]
 
+    def from_photograph(self, views: ViewSet, front: ViewSet) -> Triplane:
+        return self.batch([views], [front])[0]
+
     @torch.inference_mode()
-    def batch(self, objects: list[ViewSet]) -> list[Triplane]:
-        """Several objects with equally many views of one size, in one call."""
+    def batch(self, objects: list[ViewSet], fronts: list[ViewSet] | None = None) -> list[Triplane]:
+        """Several objects with equally many views of one size, in one call; `fronts` are their photographs, if any."""
+        planes = self._planes(objects)
+        if fronts is not None and self.photograph_share:
+            planes = torch.lerp(planes, self._planes(fronts), self.photograph_share)
+        config = self.network.config
+        return [Triplane(each, config["half_extent"], config["frame"]) for each in planes]
+
+    def _planes(self, objects: list[ViewSet]) -> Float[Tensor, "b 3 c r r"]:
         shapes = {(tuple(views.rgb.shape), views.camera.projection) for views in objects}
         if len(shapes) != 1:
             raise InputError(f"a batch needs equally many views of one size and projection, got {sorted(shapes)}")
@@ -43,6 +66,4 @@ class TriplaneReconstruction(Reconstruction):
             cam_from_world=torch.stack([views.camera.cam_from_world for views in objects]).to(device),
             intrinsics=torch.stack([views.camera.intrinsics for views in objects]).to(device),
         )
-        planes = self.network(rgba, camera).float()
-        config = self.network.config
-        return [Triplane(each, config["half_extent"], config["frame"]) for each in planes]
+        return self.network(rgba, camera).float()

@@ -145,11 +145,11 @@ def assemble(
         stage: Any = stages.get(name)
         if diffusion is not None:
             trained_so = {"attend": "ring"} if name == "view_interpolation" else {}
-            coarse = CoarseRenderer(_coarse_of(name, single, lrm)) if diffusion.channels.coarse else None
+            coarse = _coarse_of(name, single, lrm) if diffusion.channels.coarse else None
             stage = stage if _is_diffused(stage) else getattr(fresh, name)
             stages[name] = rebuilt(stage, diffusion=diffusion, coarse=coarse, **trained_so)
         elif _is_diffused(stage) and stage.coarse is not None:
-            stages[name] = rebuilt(stage, coarse=rebuilt(stage.coarse, network=_coarse_of(name, single, lrm)))
+            stages[name] = rebuilt(stage, coarse=_coarse_of(name, single, lrm))
     pipeline = apply_overrides(InfiniteMeshPipeline(**stages, name=preset).eval(), parse_overrides(settings))
     pipeline.save_pretrained(folder, eight_bit=eight_bit, overwrite=overwrite)
     for name, content in notes.items():
@@ -172,8 +172,9 @@ def _single_view_of(stages: Mapping[str, Any]) -> Any:
     return network if isinstance(network, SingleViewModel) else None
 
 
-def _coarse_of(stage: str, single: Any, lrm: Any) -> Any:
-    return single if stage == "main_views" and single is not None else lrm
+def _coarse_of(stage: str, single: Any, lrm: Any) -> CoarseRenderer:
+    """From one view both networks know something, and are wrong in different places."""
+    return CoarseRenderer(single, second=lrm) if stage == "main_views" and single is not None else CoarseRenderer(lrm)
 
 
 def _is_diffused(stage: Any) -> bool:
