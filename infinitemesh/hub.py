@@ -163,7 +163,10 @@ def _without(state: Mapping[str, Tensor], parts: Collection[str]) -> dict[str, T
 
 def _put_in(network: nn.Module, name: str, part: nn.Module) -> None:
     """`part` in the place of the network's own, which it must equal in shape."""
-    own = {key: tensor.shape for key, tensor in network.get_submodule(name).state_dict().items()}
+    try:
+        own = {key: tensor.shape for key, tensor in network.get_submodule(name).state_dict().items()}
+    except AttributeError as error:
+        raise CheckpointError(f"{type(network).__name__} has no part {name!r} that could be shared") from error
     given = {key: tensor.shape for key, tensor in part.state_dict().items()}
     if own != given:
         raise CheckpointError(f"{name} of a {type(network).__name__} cannot be shared with a part of other tensors")

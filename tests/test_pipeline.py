@@ -14,12 +14,15 @@ from tiny import cut_out, tiny_pipeline
 
 from infinitemesh.bundle import PARTS, arguments, rebuilt
 from infinitemesh.errors import CheckpointError, GenerationError, InputError
+from infinitemesh.models.lrm import LargeReconstructionModel
+from infinitemesh.models.single_view import SingleViewModel
 from infinitemesh.pipeline import STAGES, InfiniteMeshPipeline, Trace, image_to_mesh, views_to_mesh
 from infinitemesh.presets import fresh_pipeline
 from infinitemesh.running import save_all
+from infinitemesh.stages.coarse import CoarseRenderer
 from infinitemesh.stages.denoise import Sampling
 from infinitemesh.stages.main_views import GivenViews, MirrorMainViews
-from infinitemesh.stages.reconstruction import Reconstruction
+from infinitemesh.stages.reconstruction import Reconstruction, TriplaneReconstruction
 from infinitemesh.stages.surface import Surface
 from infinitemesh.stages.texturing import VertexColour
 from infinitemesh.stages.view_interpolation import NearestView, NoInterpolation, ViewInterpolation, WarpInterpolation
@@ -134,6 +137,86 @@ def test_two_denoisers_have_two_folders(tmp_path: Path, trace: Trace):
     made, expected = (p.trace(cut_out(), seed=3) for p in (loaded, mixed))
     torch.testing.assert_close(made.views.rgb, expected.views.rgb)
     assert not torch.allclose(made.main_views.rgb, trace.main_views.rgb, atol=1e-2)
+
+
+SEMANTICS = dict(semantic_layers=3, semantic_dim=12, semantic_heads=2, semantic_size=28)
+
+
+def with_single_view() -> InfiniteMeshPipeline:
+    """Main views after a network of their own, whose backbone is the reconstruction's."""
+    torch.manual_seed(4)
+    many = LargeReconstructionModel.preset("tiny", image_size=64, **SEMANTICS).eval()
+    single = SingleViewModel.preset("tiny", image_size=64, **SEMANTICS).eval()
+    assert single.semantics is not None and many.semantics is not None
+    single.semantics.backbone = many.semantics.backbone
+    pipeline = tiny_pipeline()
+    main_views = rebuilt(pipeline.main_views, coarse=CoarseRenderer(single, second=many, resolution=8))
+    read = {name: rebuilt(getattr(pipeline, name), decoders=many.decoders) for name in ("surface", "texturing")}
+    return pipeline.with_stages(main_views=main_views, reconstruction=TriplaneReconstruction(many), **read)
+
+
+def test_a_part_of_two_networks_is_stored_once_and_shared_again(tmp_path: Path):
+    pipeline = with_single_view()
+    folder = pipeline.save_pretrained(tmp_path / "shared", dtype=None)
+    stored = {
+        name: set(load_file(folder / name / "diffusion_pytorch_model.safetensors"))
+        for name in ("single_view", "reconstruction")
+    }
+    inside = [sum(key.startswith("semantics.backbone.") for key in keys) for keys in stored.values()]
+    assert sorted(map(bool, inside)) == [False, True]
+    loaded = InfiniteMeshPipeline.from_pretrained(folder)
+    coarse, many = loaded.main_views.coarse, loaded.reconstruction.network
+    assert coarse.second is many and coarse.network.semantics.backbone is many.semantics.backbone
+    for key, value in pipeline.main_views.coarse.network.state_dict().items():
+        assert torch.equal(coarse.network.state_dict()[key], value), key
+    for key, value in pipeline.reconstruction.network.state_dict().items():
+        assert torch.equal(many.state_dict()[key], value), key
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda d: d.pop("shared"), "missing .*semantics.backbone"),
+        (lambda d: d.update(shared=["single_view"]), "format 1"),
+        (lambda d: _place(d).update(network="../secret"), "letters, digits"),
+        (lambda d: _place(d).update(network=next(iter(d["shared"]))), "itself is not whole"),
+        (lambda d: _place(d).update(module="semantics.gone"), "has no part 'semantics.gone'"),
+        (lambda d: _place(d).update(module="encoder"), "other tensors"),
+        (lambda d: _parts(d).update({"elsewhere": _place(d)}), "has no part 'elsewhere'"),
+    ],
+)
+def test_what_is_shared_wrongly_is_said(tmp_path: Path, change, says: str):
+    folder = with_single_view().save_pretrained(tmp_path / "shared")
+    described = json.loads((folder / "pipeline.json").read_text())
+    change(described)
+    (folder / "pipeline.json").write_text(json.dumps(described))
+    with pytest.raises(CheckpointError, match=says):
+        InfiniteMeshPipeline.from_pretrained(folder)
+
+
+def _parts(described: dict) -> dict:
+    return next(iter(described["shared"].values()))
+
+
+def _place(described: dict) -> dict:
+    return next(iter(_parts(described).values()))
+
+
+def test_planes_are_in_part_of_the_photograph_alone_and_only_where_the_rest_is_guessed(trace: Trace):
+    network = tiny_pipeline().reconstruction.network
+    plain, alone = TriplaneReconstruction(network)(trace.views), TriplaneReconstruction(network)(trace.foreground)
+    stage = TriplaneReconstruction(network, photograph_share=0.25)
+    mixed = stage.from_photograph(trace.views, trace.foreground)
+    torch.testing.assert_close(mixed.planes, torch.lerp(plain.planes, alone.planes, 0.25))
+    torch.testing.assert_close(stage(trace.views).planes, plain.planes)
+
+    pipeline = tiny_pipeline().with_stages(reconstruction=stage)
+    torch.testing.assert_close(pipeline.trace(cut_out(), seed=3).triplane.planes, mixed.planes, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(pipeline.trace_views(trace.views).triplane.planes, plain.planes)
+    given = pipeline.with_stages(main_views=GivenViews(trace.main_views)).trace(cut_out())
+    torch.testing.assert_close(given.triplane.planes, stage(given.views).planes)
+    with pytest.raises(InputError, match="photograph_share"):
+        TriplaneReconstruction(network, photograph_share=2.0)
 
 
 def test_half_precision_files_are_half_as_large(saved: Path, tmp_path: Path):

@@ -29,7 +29,7 @@ class SingleViewModel(LargeReconstructionModel):
             raise InputError(f"there is no single-view network of size {name!r}{nearest(name, PRESETS)}")
         return cls(**{**PRESETS[name], **overrides})
 
-    def forward(self, rgba: Float[Tensor, "b 1 4 h w"], camera: Camera) -> Float[Tensor, "b 3 c r r"]:
+    def forward(self, rgba: Float[Tensor, "b v 4 h w"], camera: Camera) -> Float[Tensor, "b 3 c r r"]:
         """As `LargeReconstructionModel`; InputError for more than one view."""
         if rgba.shape[1] != 1:
             raise InputError(f"this reconstruction takes one view of an object, got {rgba.shape[1]}")

@@ -35,11 +35,11 @@ def in_hull(
 
 
 @torch.no_grad()
-def hollowness(pack: ObjectPack, cache: PointCache) -> Float[Tensor, " n"]:
+def hollowness(pack: ObjectPack, cache: PointCache, *, at_once: int = 64) -> Float[Tensor, " n"]:
     """Of every object, the share of the hull of a level ring that is not object, by the points uniform in its box."""
     shares = []
     box = slice(cache.num_near, None, 2)
-    for ids, camera, alpha in _rings(pack, num_views=12, size=96):
+    for ids, camera, alpha in _rings(pack, num_views=12, size=96, at_once=at_once):
         hull = in_hull(cache.points[ids, box].float(), camera, alpha)
         empty = hull & (cache.distance[ids, box] > 0)
         shares.append(empty.sum(1) / hull.sum(1).clamp(min=1))
@@ -47,20 +47,20 @@ def hollowness(pack: ObjectPack, cache: PointCache) -> Float[Tensor, " n"]:
 
 
 @torch.no_grad()
-def filled(pack: ObjectPack, cache: PointCache) -> PointCache:
+def filled(pack: ObjectPack, cache: PointCache, *, at_once: int = 64) -> PointCache:
     """The points of solids that look the same from a level ring: what no level view sees is inside.
 
     There the distance to the surface becomes negative, so that the field's zero level closes a cup at its rim.
     """
     distance = cache.distance.clone()
-    for ids, camera, alpha in _rings(pack, num_views=16, size=192):
+    for ids, camera, alpha in _rings(pack, num_views=16, size=192, at_once=at_once):
         hull = in_hull(cache.points[ids].float(), camera, alpha, covered=0.9)
         distance[ids] = torch.where(hull, -distance[ids].abs(), distance[ids])
     return replace(cache, distance=distance)
 
 
 def _rings(
-    pack: ObjectPack, *, num_views: int, size: int, at_once: int = 64
+    pack: ObjectPack, *, num_views: int, size: int, at_once: int
 ) -> Iterator[tuple[Tensor, Camera, Float[Tensor, "b v 1 h w"]]]:
     """Objects as they are in the pack, a group at a time, from around."""
     ring = Camera.orbit([k * 360 / num_views for k in range(num_views)], device=pack.device)

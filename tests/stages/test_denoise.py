@@ -380,6 +380,43 @@ def test_the_back_has_the_mirrored_outline_and_a_share_of_its_colours():
         DiffusedMainViews(tiny_diffusion(), mirror_share=1.5)
 
 
+def test_the_outline_of_the_back_alone_moves_towards_the_mirrored_one():
+    front = views([0.0])
+    plain, moved = (
+        DiffusedMainViews(tiny_diffusion(), sampling=Sampling(steps=1), outline_share=share)(front, seed=1)
+        for share in (0.0, 0.25)
+    )
+    expected = torch.lerp(plain.alpha[2], front.alpha[0].flip(-1), 0.25)
+    torch.testing.assert_close(moved.alpha[2], expected)
+    torch.testing.assert_close(moved.alpha[[0, 1, 3]], plain.alpha[[0, 1, 3]])
+    torch.testing.assert_close(moved.rgb, plain.rgb)
+    with pytest.raises(InputError, match="outline_share"):
+        DiffusedMainViews(tiny_diffusion(), outline_share=-0.5)
+
+
+def test_two_networks_give_the_picture_of_their_mean_field():
+    torch.manual_seed(2)
+    one, other = (LargeReconstructionModel.preset("tiny").eval() for _ in range(2))
+    with torch.no_grad():
+        one.decoders.net_sdf[-1].weight.zero_()
+        other.decoders.net_sdf[-1].weight.zero_()
+        one.decoders.net_sdf[-1].bias.fill_(-0.08)
+        other.decoders.net_sdf[-1].bias.fill_(0.05)
+    front, sides = views([0.0]), Camera.orbit([90.0, 270.0])
+    alone = CoarseRenderer(one, resolution=8)(front, sides)
+    same = CoarseRenderer(one, second=one, resolution=8)(front, sides)
+    torch.testing.assert_close(same.rgb, alone.rgb)
+    torch.testing.assert_close(same.alpha, alone.alpha)
+    assert CoarseRenderer(other, resolution=8)(front, sides).alpha.max() == 0
+    both = CoarseRenderer(one, second=other, resolution=8)(front, sides)
+    torch.testing.assert_close(both.alpha, alone.alpha)  # -0.015: inside
+    with torch.no_grad():
+        other.decoders.net_sdf[-1].bias.fill_(0.5)  # as much as 0.1, up to which distances are taught
+    assert CoarseRenderer(one, second=other, resolution=8)(front, sides).alpha.max() == 0
+    with pytest.raises(InputError, match="half_extent differs"):
+        CoarseRenderer(one, second=LargeReconstructionModel.preset("tiny", half_extent=0.8))
+
+
 def test_the_back_sees_the_mirrored_front():
     stage = DiffusedMainViews(tiny_diffusion(), sampling=Sampling(steps=1))
     front = views([0.0])

@@ -11,6 +11,7 @@ from infinitemesh.errors import CheckpointError, InputError
 from infinitemesh.hub import WEIGHTS, load_network, save_network, verified
 from infinitemesh.models.autoencoder import ImageAutoencoder
 from infinitemesh.models.lrm import LargeReconstructionModel
+from infinitemesh.models.single_view import SingleViewModel
 from infinitemesh.pipeline import InfiniteMeshPipeline
 from infinitemesh.presets import fresh_pipeline
 from infinitemesh.train.export import assemble, export_weights, main, unpack
@@ -103,6 +104,25 @@ def test_assembling_joins_runs_into_a_pipeline_with_checksums(run, reconstructio
     stored = load_file(reconstruction / "diffusion_pytorch_model.safetensors")
     for key, value in stored.items():
         assert torch.equal(pipeline.reconstruction.network.state_dict()[key], value.half().float()), key
+
+
+SEMANTICS = dict(semantic_layers=3, semantic_dim=12, semantic_heads=2, semantic_size=28)
+
+
+def test_a_single_view_network_draws_the_main_views_with_the_reconstruction(run, tmp_path):
+    torch.manual_seed(2)
+    many = LargeReconstructionModel.preset("tiny", image_size=64, **SEMANTICS)
+    single = SingleViewModel.preset("tiny", image_size=64, **SEMANTICS)
+    single.semantics.backbone.load_state_dict(many.semantics.backbone.state_dict())
+    parts = [run, save_network(many, tmp_path / "many"), save_network(single, tmp_path / "single")]
+    folder = assemble(tmp_path / "pipeline", parts, base=None, preset="tiny")
+    for again in (folder, assemble(tmp_path / "later", [parts[1]], base=folder, preset="tiny")):
+        pipeline = InfiniteMeshPipeline.from_pretrained(verified(again))
+        coarse, network = pipeline.main_views.coarse, pipeline.reconstruction.network
+        assert type(coarse.network) is SingleViewModel and coarse.second is network
+        assert coarse.network.semantics.backbone is network.semantics.backbone
+        assert pipeline.view_interpolation.coarse.network is network
+        assert pipeline.view_interpolation.coarse.second is None
 
 
 def test_named_networks_are_stored_in_8_bits_and_carried_on_as_floats(run, reconstruction, tmp_path):

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from infinitemesh.errors import CheckpointError, InputError
 from infinitemesh.models.autoencoder import ImageAutoencoder
 from infinitemesh.models.lrm import LargeReconstructionModel
+from infinitemesh.models.single_view import SingleViewModel
 from infinitemesh.stages import denoise
 from infinitemesh.stages.coarse import CoarseRenderer
 from infinitemesh.stages.denoise import Sampling, ViewChannels, ViewDiffusion, encode_views
@@ -94,6 +95,19 @@ def test_cached_conditions_are_those_that_the_stages_assemble(maker, networks, m
         )
     torch.testing.assert_close(trained.known, asked.known, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(trained.coarse, asked.coarse, atol=1e-5, rtol=1e-5)
+
+
+def test_main_views_are_trained_after_the_single_view_network_and_the_others_are_not(maker, networks):
+    torch.manual_seed(5)
+    single = CoarseRenderer(SingleViewModel.preset("tiny", image_size=SIZE).eval(), resolution=8)
+    with torch.no_grad():
+        single.network.decoders.net_sdf[-1].bias.fill_(-0.5)  # all of the cube
+    both = GroupMaker(maker.pack, networks[0], networks[1], SIZE, FLAT, front_coarse=single)
+    for kind in ("main", "between"):
+        one, two = (each.make(kind, 2, seeded(1)) for each in (maker, both))
+        assert torch.equal(one.pictures, two.pictures)
+        assert torch.equal(one.coarse, two.coarse) == (kind == "between")
+    assert ViewCache(maker, FEW, seed=0).fingerprint() != ViewCache(both, FEW, seed=0).fingerprint()
 
 
 def view_set(rgba, azimuths) -> ViewSet:
