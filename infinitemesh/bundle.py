@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from diffusers import ModelMixin
 from torch import nn
 
 from infinitemesh.errors import CheckpointError, InputError
 from infinitemesh.files import atomic_folder, write_json
-from infinitemesh.hub import class_name, load_network, save_network, sha256_of
+from infinitemesh.hub import Network, class_name, load_network, save_network, sha256_of
 from infinitemesh.messages import nearest
 
 Part = TypeVar("Part")
@@ -216,8 +217,8 @@ class Bundle:
     def absent_networks(self, stage: str) -> list[str]:
         """Folders that the stage's description names and that are not there."""
         named = _named_networks(self.stages.get(stage))
-        named += [part["network"] for name in named for part in self.shared.get(name, {}).values()]
-        return [name for name in named if not (self.folder / _plain_name(name)).is_dir()]
+        named += [_plain_name(part["network"]) for name in named for part in self.shared.get(name, {}).values()]
+        return [name for name in dict.fromkeys(named) if not (self.folder / name).is_dir()]
 
     def build(self, stage: str) -> Any:
         """The stage as described. CheckpointError for unknown classes and values, missing and damaged weights."""
@@ -233,7 +234,7 @@ class Bundle:
         if not isinstance(value, dict):
             return value
         if "class" not in value and "network" in value:
-            network = self._network(_plain_name(value["network"]))
+            network = self.network(_plain_name(value["network"]))
             return network if "module" not in value else _submodule(network, value["module"], where)
         name = str(value.get("class"))
         if name not in PARTS:
@@ -250,7 +251,8 @@ class Bundle:
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"{where}: {name} cannot be built from these values: {error}") from error
 
-    def _network(self, name: str) -> nn.Module:
+    def network(self, name: str) -> nn.Module:
+        """The network of a folder, with what it shares."""
         if name not in self.networks:
             cls = _class_of(self.folder / name)
             where = f"{self.folder / PIPELINE_FILE}: {name}"
@@ -265,7 +267,18 @@ class Bundle:
         """A network that others share parts of; it shares none of theirs."""
         if name in self.shared:
             raise CheckpointError(f"{where} shares a part of {name}, which itself is not whole")
-        return self._network(_plain_name(name))
+        return self.network(_plain_name(name))
+
+
+def open_network(cls: type[Network], folder: str | Path) -> Network:
+    """`hub.load_network` for a folder on its own or one of a pipeline's, which may share a part with another there."""
+    folder = Path(folder)
+    if not (folder.parent / PIPELINE_FILE).is_file():
+        return load_network(_class_of(folder) if cls is ModelMixin else cls, folder)  # pyright: ignore[reportReturnType]
+    network = Bundle.open(folder.parent).network(folder.name)
+    if not isinstance(network, cls):
+        raise CheckpointError(f"{folder} is of a {type(network).__name__}, not of a {cls.__name__}")
+    return network
 
 
 def _class_of(folder: Path) -> type[nn.Module]:
@@ -305,7 +318,7 @@ def _named_networks(value: Any) -> list[str]:
     if not isinstance(value, dict):
         return []
     if "class" not in value and "network" in value:
-        return [value["network"]]
+        return [_plain_name(value["network"])]
     return [name for item in value.values() for name in _named_networks(item)]
 
 

@@ -1,9 +1,9 @@
 """Where weights are and how they are opened: a bundled name, a folder, or a pinned repository of a model hub.
 
 A network folder is config.json + diffusion_pytorch_model.safetensors (or shards with their index), as diffusers writes
-it, so each loads by itself too; a network of transformers (CLIP) lies as transformers writes it. Large tensors may be
-stored in 8 bits (`infinitemesh.eight_bit`), and such a folder is read by `load_network` alone. Classes come from the
-caller, never from a file; pickles are never read; nothing is downloaded unless asked for, and then one exact revision
+it, so each loads by itself too, but for parts that two networks of a pipeline share (`bundle.open_network`); a network
+of transformers (CLIP) lies as transformers writes it. Large tensors may be stored in 8 bits (`infinitemesh.eight_bit`),
+and such a folder is read by `load_network` alone. Classes come from the caller, never from a file; pickles are never read; nothing is downloaded unless asked for, and then one exact revision
 whose files have the expected SHA-256.
 """
 
@@ -163,12 +163,12 @@ def _without(state: Mapping[str, Tensor], parts: Collection[str]) -> dict[str, T
 
 def _put_in(network: nn.Module, name: str, part: nn.Module) -> None:
     """`part` in the place of the network's own, which it must equal in shape."""
-    try:
-        own = {key: tensor.shape for key, tensor in network.get_submodule(name).state_dict().items()}
-    except AttributeError as error:
-        raise CheckpointError(f"{type(network).__name__} has no part {name!r} that could be shared") from error
+    own_part = dict(network.named_modules()).get(name) if name else None
+    if own_part is None or type(own_part) is not type(part):
+        raise CheckpointError(f"{type(network).__name__} has no part {name!r} that could be shared")
+    own = {key: tensor.shape for key, tensor in own_part.state_dict().items()}
     given = {key: tensor.shape for key, tensor in part.state_dict().items()}
-    if own != given:
+    if not own or own != given:
         raise CheckpointError(f"{name} of a {type(network).__name__} cannot be shared with a part of other tensors")
     outer, _, last = name.rpartition(".")
     setattr(network.get_submodule(outer), last, part)

@@ -21,6 +21,7 @@ from infinitemesh.bundle import Bundle, Describer, arguments, parameters, rebuil
 from infinitemesh.errors import CheckpointError, InfiniteMeshError, InputError
 from infinitemesh.hub import resolve
 from infinitemesh.messages import nearest
+from infinitemesh.models.field_decoders import FieldDecoders
 from infinitemesh.running import Clock, each, kept_on_cpu, reconstructed, workers_on
 from infinitemesh.stages.base import OnProgress, silent
 from infinitemesh.stages.foreground import Foreground
@@ -153,7 +154,10 @@ class InfiniteMeshPipeline(nn.Module):
         return made
 
     def photo_to_views(self, image: Photo, seed: int = 0, *, on_progress: OnProgress = silent) -> ViewSet:
-        """The front half alone: the ring of views that the reconstruction would get."""
+        """The front half alone: the ring of views that the reconstruction would get.
+
+        `views_to_mesh` takes all of it as true; `__call__` knows which view was the photograph, and may trust it more.
+        """
         clock = Clock(1)
         front = self._foregrounds([image], clock, on_progress)[0]
         if isinstance(front, InfiniteMeshError):
@@ -295,6 +299,9 @@ class InfiniteMeshPipeline(nn.Module):
                     stage.to(dtype)
             for stage in (self.surface, self.texturing):
                 stage.float()
+            for module in self.modules():
+                if isinstance(module, FieldDecoders):  # the coarse renderers' networks have their own
+                    module.float()
         return self
 
     def compile(self, **options: Any) -> "InfiniteMeshPipeline":  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import cut_out, tiny_pipeline
 
-from infinitemesh.bundle import PARTS, arguments, rebuilt
+from infinitemesh.bundle import PARTS, arguments, open_network, rebuilt
 from infinitemesh.errors import CheckpointError, GenerationError, InputError
+from infinitemesh.hub import load_network
 from infinitemesh.models.lrm import LargeReconstructionModel
 from infinitemesh.models.single_view import SingleViewModel
 from infinitemesh.pipeline import STAGES, InfiniteMeshPipeline, Trace, image_to_mesh, views_to_mesh
@@ -181,7 +182,8 @@ def test_a_part_of_two_networks_is_stored_once_and_shared_again(tmp_path: Path):
         (lambda d: _place(d).update(network="../secret"), "letters, digits"),
         (lambda d: _place(d).update(network=next(iter(d["shared"]))), "itself is not whole"),
         (lambda d: _place(d).update(module="semantics.gone"), "has no part 'semantics.gone'"),
-        (lambda d: _place(d).update(module="encoder"), "other tensors"),
+        (lambda d: _place(d).update(module="encoder"), "that could be shared"),
+        (lambda d: d["stages"]["reconstruction"]["network"].update(network=["x"]), "letters, digits"),
         (lambda d: _parts(d).update({"elsewhere": _place(d)}), "has no part 'elsewhere'"),
     ],
 )
@@ -192,6 +194,33 @@ def test_what_is_shared_wrongly_is_said(tmp_path: Path, change, says: str):
     (folder / "pipeline.json").write_text(json.dumps(described))
     with pytest.raises(CheckpointError, match=says):
         InfiniteMeshPipeline.from_pretrained(folder)
+
+
+def test_in_half_precision_every_field_is_read_in_full(tmp_path: Path):
+    half = InfiniteMeshPipeline.from_pretrained(with_single_view().save_pretrained(tmp_path / "shared"))
+    half.to(dtype=torch.bfloat16)
+    coarse = half.main_views.coarse
+    assert coarse.network.dtype == torch.bfloat16
+    for network in (coarse.network, coarse.second):
+        assert all(p.dtype == torch.float32 for p in network.decoders.parameters())
+
+
+def test_a_network_of_a_pipeline_opens_alone_with_what_it_shares(tmp_path: Path):
+    folder = with_single_view().save_pretrained(tmp_path / "shared", dtype=None)
+    (name,) = json.loads((folder / "pipeline.json").read_text())["shared"]
+    cls = SingleViewModel if name == "single_view" else LargeReconstructionModel
+    with pytest.raises(CheckpointError, match="missing"):
+        load_network(cls, folder / name)
+    assert open_network(cls, folder / name).semantics is not None
+    with pytest.raises(CheckpointError, match="is of a MultiViewUNet, not of a SingleViewModel"):
+        open_network(SingleViewModel, folder / "multiview_unet")
+
+
+def test_given_views_are_guesses_only_where_the_rest_makes_some(trace: Trace):
+    mirror = MirrorMainViews()
+    assert mirror.guesses and not GivenViews(trace.main_views[:2]).guesses
+    assert GivenViews(trace.main_views[:2], rest=mirror).guesses
+    assert not GivenViews(trace.main_views, rest=mirror).guesses
 
 
 def _parts(described: dict) -> dict:

@@ -43,6 +43,9 @@ def share_backbone(network: SingleViewModel, other: LargeReconstructionModel) ->
     """
     if network.semantics is None or other.semantics is None or network.semantics.backbone is other.semantics.backbone:
         return
+    for name in ("semantic_layers", "semantic_dim", "semantic_heads", "semantic_size"):
+        if network.config[name] != other.config[name]:
+            raise CheckpointError(f"the two networks cannot share a backbone: {name} differs")
     own, given = network.semantics.backbone.state_dict(), other.semantics.backbone.state_dict()
     alike = own.keys() == given.keys() and all(
         own[key].shape == given[key].shape

@@ -46,12 +46,12 @@ class MainViewsRequest:
 
 
 class MainViews(Stage):
-    """Looks at the object from around. Subclasses make the views that are not given (`generate`).
+    """Looks at the object from around. Subclasses make the views that are not given (`generate`)."""
 
-    `guesses` False: what they give is as true as the front, so nothing later has to trust the front more.
-    """
-
-    guesses = True
+    @property
+    def guesses(self) -> bool:
+        """False: what these stages give is as true as the front, so nothing later has to trust the front more."""
+        return True
 
     def __init__(self, *, azimuths_deg: Sequence[float] = MAIN_AZIMUTHS_DEG):
         """`azimuths_deg` of the main views in world degrees; the given front is one of them and is not made again."""
@@ -209,14 +209,20 @@ class CoarseMainViews(MainViews):
 class GivenViews(MainViews):
     """The user's own pictures as main views; what they leave out is made by `rest`, or stays out."""
 
-    guesses = False
-
     def __init__(
         self, views: ViewSet, *, rest: MainViews | None = None, azimuths_deg: Sequence[float] = MAIN_AZIMUTHS_DEG
     ):
         """`views` stand at their cameras' azimuths, cut out already (`given_views` does it for pictures)."""
         super().__init__(azimuths_deg=azimuths_deg)
         self.views, self.rest = check_views(views), rest
+
+    @property
+    def guesses(self) -> bool:
+        """Whether `rest` makes any of the main views."""
+        if self.rest is None or not self.rest.guesses:
+            return False
+        wanted = cameras_at([(azimuth, 0.0) for azimuth in self.rest.azimuths_deg], self.views.camera)
+        return any(not _near(wanted[[k]], self.views.camera) for k in range(len(wanted)))
 
     def generate(self, front: ViewSet, cameras: Camera, *, seed: int) -> ViewSet:
         raise AssertionError("given views are not generated")

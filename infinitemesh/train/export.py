@@ -12,7 +12,6 @@ import argparse
 import json
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from infinitemesh.bundle import NETWORKS, arguments, rebuilt
+from infinitemesh.bundle import NETWORKS, arguments, open_network, rebuilt
 from infinitemesh.errors import CheckpointError, InputError
 from infinitemesh.evaluate.overrides import apply_overrides, parse_overrides
 from infinitemesh.files import atomic_folder, atomic_write_all, write_bytes
-from infinitemesh.hub import CONFIG, WEIGHTS, load_network, write_checksums
+from infinitemesh.hub import CONFIG, WEIGHTS, write_checksums
 from infinitemesh.models.lrm import LargeReconstructionModel
 from infinitemesh.models.single_view import SingleViewModel, share_backbone
 from infinitemesh.pipeline import STAGES, InfiniteMeshPipeline
@@ -138,18 +137,25 @@ def assemble(
     elif "reconstruction" not in stages:
         raise CheckpointError("there is no reconstruction: bring its weights, or name a base that has one")
     lrm = stages["reconstruction"].network
-    single = found.get("single_view") or _single_view_of(stages)
+    single, brought = found.get("single_view") or _single_view_of(stages), "single_view" in found
     if isinstance(single, SingleViewModel):
         share_backbone(single, lrm)
     for name in FRONT:
         stage: Any = stages.get(name)
         if diffusion is not None:
             trained_so = {"attend": "ring"} if name == "view_interpolation" else {}
-            coarse = _coarse_of(name, single, lrm) if diffusion.channels.coarse else None
+            coarse = (
+                _coarse_of(name, CoarseRenderer(lrm), single, lrm, paired=True) if diffusion.channels.coarse else None
+            )
             stage = stage if _is_diffused(stage) else getattr(fresh, name)
             stages[name] = rebuilt(stage, diffusion=diffusion, coarse=coarse, **trained_so)
         elif _is_diffused(stage) and stage.coarse is not None:
-            stages[name] = rebuilt(stage, coarse=_coarse_of(name, single, lrm))
+            paired = brought or stage.coarse.second is not None
+            stages[name] = rebuilt(stage, coarse=_coarse_of(name, stage.coarse, single, lrm, paired=paired))
+    if brought and _single_view_of(stages) is None:
+        raise InputError(
+            "a single-view network is for main views that are drawn after coarse renders: bring a denoiser too"
+        )
     pipeline = apply_overrides(InfiniteMeshPipeline(**stages, name=preset).eval(), parse_overrides(settings))
     pipeline.save_pretrained(folder, eight_bit=eight_bit, overwrite=overwrite)
     for name, content in notes.items():
@@ -172,9 +178,11 @@ def _single_view_of(stages: Mapping[str, Any]) -> Any:
     return network if isinstance(network, SingleViewModel) else None
 
 
-def _coarse_of(stage: str, single: Any, lrm: Any) -> CoarseRenderer:
-    """From one view both networks know something, and are wrong in different places."""
-    return CoarseRenderer(single, second=lrm) if stage == "main_views" and single is not None else CoarseRenderer(lrm)
+def _coarse_of(stage: str, before: CoarseRenderer, single: Any, lrm: Any, *, paired: bool) -> CoarseRenderer:
+    """`before` with these networks. `paired`: from one view both know something, and are wrong in different places."""
+    if stage == "main_views" and single is not None:
+        return rebuilt(before, network=single, second=lrm if paired else None)
+    return rebuilt(before, network=lrm, second=None)
 
 
 def _is_diffused(stage: Any) -> bool:
@@ -189,8 +197,7 @@ def _networks_in(folder: Path) -> dict[str, ModelMixin]:
         name = str(json.loads((place / CONFIG).read_text(encoding="utf-8")).get("_class_name"))
         if name not in NETWORKS:
             raise CheckpointError(f"{place} holds a {name}; exported are {', '.join(NETWORKS)}")
-        module, known_as = NETWORKS[name]
-        networks[known_as] = load_network(getattr(import_module(module), name), place)
+        networks[NETWORKS[name][1]] = open_network(ModelMixin, place)
     if not networks:
         raise CheckpointError(f"{folder} holds no networks: neither a {CONFIG} nor folders with one")
     return networks

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from infinitemesh.bundle import open_network
 from infinitemesh.convert.checkpoint import read_checkpoint
 from infinitemesh.data.degradations import DegradationRanges, degrade_views
 from infinitemesh.data.object_pack import ObjectPack
@@ -25,7 +26,6 @@ from infinitemesh.data.view_cameras import orbit_cameras
 from infinitemesh.errors import CheckpointError, InputError
 from infinitemesh.geometry.flexicubes_losses import RegularityWeights
 from infinitemesh.geometry.surface_extraction import extract_surface
-from infinitemesh.hub import load_network
 from infinitemesh.models.lrm import LargeReconstructionModel
 from infinitemesh.models.single_view import SingleViewModel
 from infinitemesh.render.shading import Rendered, shade
@@ -88,7 +88,7 @@ class SurfaceStage:
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionOptions:
-    network: Literal["views", "single"] = "views"  # `SingleViewModel` for one; then every step is of photographs
+    network: Literal["views", "single"] = "views"  # `SingleViewModel` for one; then every step shows one view
     preset: str = "small"
     model: dict[str, Any] = field(default_factory=dict)  # config values that differ from the preset's
     start_from: Path | None = None
@@ -100,6 +100,10 @@ class ReconstructionOptions:
     stretch: StretchOptions = StretchOptions()
     filled: bool = False  # what no level view sees is taught to be inside: outlines stay, thin walls need no placing
     hollow: float = 0.0  # objects are drawn 1 + hollow x (the empty share of their visual hull) times as often
+
+    def __post_init__(self) -> None:
+        if self.network == "single" and set(self.data.num_views) != {1}:
+            raise InputError(f"a network of one view is shown one in every step: num_views is {self.data.num_views}")
 
 
 @dataclass(frozen=True)
@@ -264,17 +268,13 @@ def started(options: ReconstructionOptions) -> LargeReconstructionModel:
 
 
 def _class_of(options: ReconstructionOptions) -> type[LargeReconstructionModel]:
-    if options.network == "views":
-        return LargeReconstructionModel
-    if set(options.data.num_views) != {1}:
-        raise InputError(f"a network of one view is shown one in every step: num_views is {options.data.num_views}")
-    return SingleViewModel
+    return LargeReconstructionModel if options.network == "views" else SingleViewModel
 
 
 def _continued(options: ReconstructionOptions) -> LargeReconstructionModel:
     assert options.start_from is not None
     cls = _class_of(options)
-    trained = load_network(cls, options.start_from)
+    trained = open_network(cls, options.start_from)
     if not options.model:
         return trained
     values = {name: value for name, value in trained.config.items() if not name.startswith("_")}

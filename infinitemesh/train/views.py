@@ -15,7 +15,7 @@ import torch
 from diffusers import ModelMixin
 from torch import Tensor, nn
 
-from infinitemesh.bundle import NETWORKS
+from infinitemesh.bundle import NETWORKS, open_network
 from infinitemesh.data.object_pack import ObjectPack
 from infinitemesh.errors import CheckpointError, InputError
 from infinitemesh.files import write_json
@@ -218,9 +218,10 @@ def _coarse(options: ViewsOptions, size: int, device: torch.device) -> CoarseRen
 
 
 def _front_coarse(options: ViewsOptions, device: torch.device) -> CoarseRenderer | None:
+    """Alone, where a pipeline takes its mean with the reconstruction: a denoiser is to trust it as it is."""
     if not options.channels.coarse or options.single_view is None:
         return None
-    return _frozen(load_network(SingleViewModel, options.single_view), device)
+    return _frozen(open_network(SingleViewModel, options.single_view), device)
 
 
 def _frozen(network: LargeReconstructionModel, device: torch.device) -> CoarseRenderer:

@@ -14,6 +14,7 @@ from infinitemesh.errors import InputError
 from infinitemesh.hub import load_network
 from infinitemesh.models.autoencoder import ImageAutoencoder
 from infinitemesh.models.lrm import LargeReconstructionModel
+from infinitemesh.models.single_view import SingleViewModel
 from infinitemesh.stages.coarse import CoarseRenderer
 from infinitemesh.stages.denoise import Sampling
 from infinitemesh.train import view_monitor
@@ -40,6 +41,7 @@ def test_a_recipe_runs_by_its_command(name, pack_folder, tmp_path):
     assert [row["step"] for row in rows] == [1, 2, 3]
     kinds = {
         "AutoencoderRecipe": lambda: load_network(ImageAutoencoder, tmp_path / "weights"),
+        "network: single": lambda: load_network(SingleViewModel, tmp_path / "weights"),
         "ReconstructionRecipe": lambda: load_network(LargeReconstructionModel, tmp_path / "weights"),
         "ViewsRecipe": lambda: load_diffusion(tmp_path / "weights"),
     }
