@@ -3,8 +3,8 @@
 A network folder is config.json + diffusion_pytorch_model.safetensors (or shards with their index), as diffusers writes
 it, so each loads by itself too, but for parts that two networks of a pipeline share (`bundle.open_network`); a network
 of transformers (CLIP) lies as transformers writes it. Large tensors may be stored in 8 bits (`infinitemesh.eight_bit`),
-and such a folder is read by `load_network` alone. Classes come from the caller, never from a file; pickles are never read; nothing is downloaded unless asked for, and then one exact revision
-whose files have the expected SHA-256.
+and such a folder is read by `load_network` alone. Classes come from the caller, never from a file; pickles are never
+read; nothing is downloaded unless asked for, and then one exact revision whose files have the expected SHA-256.
 """
 
 import hashlib
