@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from diffusers import ModelMixin
 from torch import nn
 
 from infinitemesh.errors import CheckpointError, InputError
@@ -124,29 +123,29 @@ class Describer:
             "save its networks with save_pretrained and build it in code"
         )
 
-    def _inside(self, module: nn.Module) -> dict[str, str] | None:
-        """Where a module is part of a network that was described before, such as the decoders of the reconstruction."""
-        for folder, network in self.networks.items():
-            for name, part in network.named_modules():
+    def _inside(self, module: nn.Module, folders: Collection[str] | None = None) -> dict[str, str] | None:
+        """Where a module is part of a network that was described before (of `folders`), such as the decoders of the
+        reconstruction."""
+        for folder in self.networks if folders is None else folders:
+            for name, part in self.networks[folder].named_modules():
                 if part is module:
                     return {"network": folder, "module": name}
         return None
 
     def shared(self) -> dict[str, dict[str, dict[str, str]]]:
-        """Network -> its part -> the larger network, and the part of it, that this is the very same module as."""
+        """Network -> its part -> the larger network that is whole, and the part of it that this is the same as."""
         found: dict[str, dict[str, dict[str, str]]] = {}
-        by_size = sorted(self.networks.items(), key=lambda item: -sum(p.numel() for p in item[1].parameters()))
-        at: dict[int, dict[str, str]] = {}
-        for folder, network in by_size:
-            of: dict[str, dict[str, str]] = {}
-            for name, part in network.named_modules():
-                inside = any(name.startswith(f"{outer}.") for outer in of)
-                if not inside and id(part) in at and any(True for _ in part.parameters()):
-                    of[name] = at[id(part)]
-            if of:
-                found[folder] = of
-            for name, part in network.named_modules():
-                at.setdefault(id(part), {"network": folder, "module": name})
+        whole: list[str] = []
+        for folder in sorted(self.networks, key=lambda name: -sum(p.numel() for p in self.networks[name].parameters())):
+            parts: dict[str, dict[str, str]] = {}
+            for name, part in self.networks[folder].named_modules():
+                is_within = any(name.startswith(f"{outer}.") for outer in parts)
+                if not is_within and any(True for _ in part.parameters()) and (place := self._inside(part, whole)):
+                    parts[name] = place
+            if parts:
+                found[folder] = parts
+            else:
+                whole.append(folder)
         return found
 
     def _folder(self, network: nn.Module) -> str:
@@ -248,7 +247,7 @@ class Bundle:
         parts = {key: self._built(item, where) for key, item in given.items()}
         try:
             return cls(**parts)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, AttributeError, KeyError) as error:  # the last two: of a part that is another's
             raise CheckpointError(f"{where}: {name} cannot be built from these values: {error}") from error
 
     def network(self, name: str) -> nn.Module:
@@ -271,11 +270,14 @@ class Bundle:
 
 
 def open_network(cls: type[Network], folder: str | Path) -> Network:
-    """`hub.load_network` for a folder on its own or one of a pipeline's, which may share a part with another there."""
+    """The network of a folder, alone or one of a pipeline's, which may share a part with another there.
+
+    `cls` may be a base of the class that wrote it. CheckpointError where it is none, and for what `load_network` says.
+    """
     folder = Path(folder)
-    if not (folder.parent / PIPELINE_FILE).is_file():
-        return load_network(_class_of(folder) if cls is ModelMixin else cls, folder)  # pyright: ignore[reportReturnType]
-    network = Bundle.open(folder.parent).network(folder.name)
+    is_in_pipeline = (folder.parent / PIPELINE_FILE).is_file()
+    bundle = Bundle.open(folder.parent) if is_in_pipeline else Bundle(folder.parent, "", {})
+    network = bundle.network(folder.name)
     if not isinstance(network, cls):
         raise CheckpointError(f"{folder} is of a {type(network).__name__}, not of a {cls.__name__}")
     return network

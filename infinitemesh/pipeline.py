@@ -220,8 +220,9 @@ class InfiniteMeshPipeline(nn.Module):
         if not fronts:
             return []
         mains, rings = self._rings(fronts, seed, clock, on_progress)
-        guessed = self.main_views is None or self.main_views.guesses
-        made = self._meshes(rings, seed, clock, on_progress, fronts=fronts if guessed else None)
+        assert self.main_views is not None  # it made the rings
+        true = [self.main_views.photograph(front) for front in fronts]
+        made = self._meshes(rings, seed, clock, on_progress, photographs=true)
         return [
             rest if isinstance(rest, InfiniteMeshError) else Trace(front, main, ring, *rest, clock.seconds())
             for front, main, ring, rest in zip(fronts, mains, rings, made, strict=True)
@@ -234,12 +235,12 @@ class InfiniteMeshPipeline(nn.Module):
         clock: Clock,
         on_progress: OnProgress,
         *,
-        fronts: Sequence[ViewSet] | None = None,
+        photographs: Sequence[ViewSet | None] | None = None,
     ) -> list[tuple[Triplane, Mesh, Mesh] | InfiniteMeshError]:
-        """Triplane, uncoloured and coloured mesh of every ring; `fronts` where only these are true."""
+        """Triplane, uncoloured and coloured mesh of every ring; a photograph where it is the only true view."""
         with self._stage("reconstruction", clock) as reconstruction:
             on_progress("reconstruction", 0, 1)
-            triplanes = reconstructed(reconstruction, rings, fronts)
+            triplanes = reconstructed(reconstruction, rings, photographs)
             on_progress("reconstruction", 1, 1)
         with self._stage("surface", clock) as surface:
             inputs = [(triplane,) for triplane in triplanes]

@@ -105,19 +105,18 @@ def workers_on(device: torch.device) -> int:
 
 
 def reconstructed(
-    stage: Reconstruction, rings: Sequence[ViewSet], fronts: Sequence[ViewSet] | None = None
+    stage: Reconstruction, rings: Sequence[ViewSet], photographs: Sequence[ViewSet | None] | None = None
 ) -> list[Triplane]:
-    """Rings of one length and size share a call. `fronts` are the photographs that they were made of."""
+    """Rings of one length and size share a call. Each may have a photograph that it was made of, all of one size."""
+    photographs = photographs or [None] * len(rings)
+    jobs = list(zip(rings, photographs, strict=True))
     if not isinstance(stage, TriplaneReconstruction):
-        if fronts is None:
-            return [stage(ring) for ring in rings]
-        return [stage.from_photograph(ring, front) for ring, front in zip(rings, fronts, strict=True)]
+        return [stage(ring) if photo is None else stage.from_photograph(ring, photo) for ring, photo in jobs]
     alike = defaultdict(list)
-    for number, ring in enumerate(rings):
-        front = None if fronts is None else (fronts[number].size, fronts[number].camera.projection)
-        alike[len(ring), ring.size, ring.camera.projection, front].append(number)
+    for number, (ring, photo) in enumerate(jobs):
+        alike[len(ring), ring.size, ring.camera.projection, photo is None].append(number)
     made: dict[int, Triplane] = {}
     for numbers in alike.values():
-        photographs = None if fronts is None else [fronts[k] for k in numbers]
-        made |= dict(zip(numbers, stage.batch([rings[k] for k in numbers], photographs), strict=True))
+        true = [photo for k in numbers if (photo := photographs[k]) is not None]
+        made |= dict(zip(numbers, stage.batch([rings[k] for k in numbers], true or None), strict=True))
     return [made[number] for number in range(len(rings))]

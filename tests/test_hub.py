@@ -305,3 +305,22 @@ def test_saved_configs_do_not_say_where_weights_came_from(tmp_path):
     again = save_network(ImageAutoencoder.from_pretrained(first), tmp_path / "second")
     assert str(tmp_path) not in (again / "config.json").read_text()
     assert load_network(ImageAutoencoder, again).config["latent_channels"] == 8
+
+
+def test_a_part_of_another_network_takes_its_place_and_must_fit(tmp_path):
+    torch.manual_seed(1)
+    network, linear = TwoLayers(width=5), nn.Linear(3, 5)
+    folder = hub.save_network(network, tmp_path / "net", without=("first",))
+    assert not any(key.startswith("first.") for key in load_file(folder / hub.WEIGHTS))
+    loaded = hub.load_network(TwoLayers, folder, shared={"first": linear})
+    assert loaded.first is linear and torch.equal(loaded.norm.weight, network.norm.weight)
+    for name, part, says in (
+        ("first", nn.Linear(3, 4), "a part of other tensors"),
+        ("first", nn.Sequential(), "no part 'first' that could be shared"),
+        ("second", linear, "no part 'second' that could be shared"),
+        ("", network, "no part '' that could be shared"),
+    ):
+        with pytest.raises(CheckpointError, match=says):
+            hub.load_network(TwoLayers, folder, shared={"first": linear, name: part})
+    with pytest.raises(CheckpointError, match="missing"):
+        hub.load_network(TwoLayers, folder)

@@ -216,11 +216,13 @@ def test_a_network_of_a_pipeline_opens_alone_with_what_it_shares(tmp_path: Path)
         open_network(SingleViewModel, folder / "multiview_unet")
 
 
-def test_given_views_are_guesses_only_where_the_rest_makes_some(trace: Trace):
-    mirror = MirrorMainViews()
-    assert mirror.guesses and not GivenViews(trace.main_views[:2]).guesses
-    assert GivenViews(trace.main_views[:2], rest=mirror).guesses
-    assert not GivenViews(trace.main_views, rest=mirror).guesses
+def test_the_only_true_view_is_told_in_the_frame_of_the_others(trace: Trace):
+    mirror, one = MirrorMainViews(), trace.main_views[:1]
+    assert mirror.photograph(trace.foreground) is trace.foreground
+    assert GivenViews(one, rest=mirror).photograph(trace.foreground) is not trace.foreground
+    torch.testing.assert_close(GivenViews(one, rest=mirror).photograph(trace.foreground).rgb, one.rgb)
+    assert GivenViews(trace.main_views[:2], rest=mirror).photograph(trace.foreground) is None
+    assert GivenViews(one).photograph(trace.foreground) is None
 
 
 def _parts(described: dict) -> dict:

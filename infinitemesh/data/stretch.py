@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from infinitemesh.data.object_pack import ObjectPack
+from infinitemesh.data.rigs import turned_boxes
 from infinitemesh.errors import InputError
 
 
@@ -37,9 +38,7 @@ def stretched(pack: ObjectPack, options: StretchOptions, *, seed: int = 0) -> Ob
     scale = scale.to(device)
     owner = torch.arange(num, device=device).repeat_interleave(pack.vertex_start.diff())
     vertices = pack.vertices * scale[owner]
-    at, empty = owner[:, None].expand(-1, 3), vertices.new_zeros(num, 3)
-    low = empty.scatter_reduce(0, at, vertices, "amin", include_self=False)
-    high = empty.scatter_reduce(0, at, vertices, "amax", include_self=False)
+    low, high = turned_boxes(pack, torch.arange(num, device=device), torch.diag_embed(scale))
     longest = (high - low).amax(-1).clamp(min=1e-12)
     vertices = (vertices - ((low + high) / 2)[owner]) / longest[owner, None]
     changed = chosen.to(device)[owner, None]  # others keep their places to the bit

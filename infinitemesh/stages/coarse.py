@@ -42,9 +42,6 @@ class CoarseRenderer(nn.Module):
     ):
         """Rays are marched for pictures of at most `size` pixels, which then get the size of the views that come."""
         super().__init__()
-        for each in (network, second):
-            if not isinstance(each, LargeReconstructionModel | None) or network is None:
-                raise InputError(f"a coarse renderer reads reconstructions, got {type(each).__name__}")
         self.network, self.second = network, second
         self.resolution, self.size = resolution, size
         if second is not None and second.config["half_extent"] != network.config["half_extent"]:

@@ -48,10 +48,9 @@ class MainViewsRequest:
 class MainViews(Stage):
     """Looks at the object from around. Subclasses make the views that are not given (`generate`)."""
 
-    @property
-    def guesses(self) -> bool:
-        """False: what these stages give is as true as the front, so nothing later has to trust the front more."""
-        return True
+    def photograph(self, front: ViewSet) -> ViewSet | None:
+        """The one view of the main ones that is true, in their frame; None where others are as true."""
+        return front
 
     def __init__(self, *, azimuths_deg: Sequence[float] = MAIN_AZIMUTHS_DEG):
         """`azimuths_deg` of the main views in world degrees; the given front is one of them and is not made again."""
@@ -216,13 +215,8 @@ class GivenViews(MainViews):
         super().__init__(azimuths_deg=azimuths_deg)
         self.views, self.rest = check_views(views), rest
 
-    @property
-    def guesses(self) -> bool:
-        """Whether `rest` makes any of the main views."""
-        if self.rest is None or not self.rest.guesses:
-            return False
-        wanted = cameras_at([(azimuth, 0.0) for azimuth in self.rest.azimuths_deg], self.views.camera)
-        return any(not _near(wanted[[k]], self.views.camera) for k in range(len(wanted)))
+    def photograph(self, front: ViewSet) -> ViewSet | None:
+        return self.views if self.rest is not None and len(self.views) == 1 else None
 
     def generate(self, front: ViewSet, cameras: Camera, *, seed: int) -> ViewSet:
         raise AssertionError("given views are not generated")
@@ -265,16 +259,16 @@ def mirrored(view: ViewSet) -> ViewSet:
 
 
 def _towards_mirror(views: ViewSet, front: ViewSet, share: float, outline_share: float) -> ViewSet:
+    """Views from behind with these shares of the mirrored front's colours and coverage; all of its coverage where
+    they have any of its colours."""
     turned = (views.camera.azimuth_deg - front.camera.azimuth_deg[0]) % 360
     behind = ((turned > 135) & (turned < 225)).to(views.alpha)[:, None, None, None]
     mirror, mix = mirrored(front), share * behind
-    if not mix.any():
-        outline = outline_share * behind
-        return replace(views, alpha=torch.lerp(views.alpha, mirror.alpha.expand_as(views.alpha), outline))
+    outline = (1.0 if share else outline_share) * behind
     covered = torch.lerp(views.alpha, mirror.alpha.expand_as(views.alpha), mix)
     layer = torch.lerp(views.rgb * views.alpha, (mirror.rgb * mirror.alpha).expand_as(views.rgb), mix)
     rgb = torch.where(mix > 0, (layer / covered.clamp(min=1e-4)).clamp(0, 1), views.rgb)
-    return replace(views, rgb=rgb, alpha=torch.where(mix > 0, mirror.alpha, views.alpha))
+    return replace(views, rgb=rgb, alpha=torch.lerp(views.alpha, mirror.alpha.expand_as(views.alpha), outline))
 
 
 def world_normals(picture: Float[Tensor, "v 3 h w"], front: Camera) -> Float[Tensor, "v 3 h w"]:

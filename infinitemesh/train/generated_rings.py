@@ -25,9 +25,8 @@ from infinitemesh.data.replay import RingSamples
 from infinitemesh.data.rigs import Rig, RigRanges
 from infinitemesh.errors import InputError
 from infinitemesh.files import atomic_write, check_output
-from infinitemesh.hub import load_network
 from infinitemesh.models.autoencoder import ImageAutoencoder
-from infinitemesh.models.lrm import LargeReconstructionModel
+from infinitemesh.models.field_decoders import FieldDecoders
 from infinitemesh.stages.coarse import CoarseRenderer
 from infinitemesh.stages.denoise import Sampling, ViewDiffusion
 from infinitemesh.stages.main_views import DiffusedMainViews
@@ -36,7 +35,7 @@ from infinitemesh.stages.trajectories import TRAJECTORIES
 from infinitemesh.stages.view_interpolation import DiffusedInterpolation
 from infinitemesh.stages.view_sets import rgba, stack_cameras
 from infinitemesh.train.view_groups import GroupMaker, GroupOptions, to_8_bit
-from infinitemesh.train.views import load_diffusion
+from infinitemesh.train.views import coarse_renderers, load_diffusion
 from infinitemesh.types import MAIN_AZIMUTHS_DEG, Camera
 
 FRONTS = GroupOptions(
@@ -56,13 +55,15 @@ def generate_rings(
     num: int,
     seed: int,
     *,
+    front_coarse: CoarseRenderer | None = None,
     sampling: Sampling = Sampling(steps=8),
     carry: float = 0.0,
     options: GroupOptions = FRONTS,
 ) -> RingSamples:
     """Twelve views of `num` random objects each, from a front to the whole ring, along one named trajectory.
 
-    `sampling` and `carry` are best those of the pipeline that the reconstruction will stand in.
+    Main views are drawn after `front_coarse`, or after `coarse` as the others where there is none. `sampling` and
+    `carry` are best those of the pipeline that the reconstruction will stand in.
     """
     if not isinstance(diffusion.autoencoder, ImageAutoencoder):
         raise InputError("rings are made by a front half with alpha; this one's autoencoder has none")
@@ -72,7 +73,7 @@ def generate_rings(
     fronts = maker.view_sets(maker.fronts(scene, generator), MAIN_AZIMUTHS_DEG[:1])
     trajectory = list(TRAJECTORIES)[seed % len(TRAJECTORIES)]
     seeds = [derive_seed(seed, k) for k in range(num)]
-    made = DiffusedMainViews(diffusion, coarse=coarse, sampling=sampling).batch(fronts, seeds=seeds)
+    made = DiffusedMainViews(diffusion, coarse=front_coarse or coarse, sampling=sampling).batch(fronts, seeds=seeds)
     between = DiffusedInterpolation(
         diffusion, coarse=coarse, sampling=sampling, attend="ring", carry=carry, trajectory=trajectory
     )
@@ -142,6 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("packs", type=Path, nargs="+")
     parser.add_argument("out", type=Path)
     parser.add_argument("--reconstruction", type=Path, help="makes the coarse renders")
+    parser.add_argument("--single-view", type=Path, help="makes those of the front alone, along with it")
     parser.add_argument("--entries", type=int, default=2048)
     parser.add_argument("--at-once", type=int, default=32)
     parser.add_argument("--steps", type=int, default=8)
@@ -149,16 +151,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the first ring; another one makes other rings")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args(arguments)
-    pack, coarse = load_packs(args.packs, device=args.device), None
+    pack = load_packs(args.packs, device=args.device)
     diffusion = load_diffusion(args.weights, device=args.device)
-    if args.reconstruction is not None:
-        coarse = CoarseRenderer(load_network(LargeReconstructionModel, args.reconstruction, device=args.device))
-    if args.device != "cpu":  # as a pipeline of half precision: all but the field's decoders
-        for network in (diffusion, coarse):
-            if network is not None:
-                nn.Module.to(network, dtype=torch.bfloat16)
-        if coarse is not None:
-            coarse.network.decoders.float()
+    front_coarse, coarse = coarse_renderers(args.reconstruction, args.single_view, device=args.device)
+    if args.device != "cpu":  # as a pipeline of half precision: all but the fields' decoders
+        whole = nn.ModuleList(part for part in (diffusion, front_coarse, coarse) if part is not None)
+        nn.Module.to(whole, dtype=torch.bfloat16)
+        for part in whole.modules():
+            if isinstance(part, FieldDecoders):
+                part.float()
     args.out.mkdir(parents=True, exist_ok=True)
     options = replace(FRONTS, supersample=1) if args.device == "cpu" else FRONTS
     for number in tqdm(range(args.entries // args.at_once), desc="rings", mininterval=5):
@@ -166,8 +167,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         path = check_output(args.out / f"rings-{seed:06d}.safetensors")
         sampling = Sampling(steps=args.steps)
         rings = generate_rings(
-            diffusion, coarse, pack, args.at_once, seed, sampling=sampling, carry=args.carry, options=options
-        )
+            diffusion, coarse, pack, args.at_once, seed,
+            front_coarse=front_coarse, sampling=sampling, carry=args.carry, options=options,
+        )  # fmt: skip
         save_rings(rings, pack, path)
     sys.stdout.write(f"{args.entries // args.at_once * args.at_once} rings in {args.out}\n")
 

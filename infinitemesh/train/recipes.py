@@ -100,14 +100,15 @@ class ViewsRecipe(Recipe):
     def smoke(self) -> "ViewsRecipe":
         groups = replace(self.options.groups, supersample=1)
         cache = CacheOptions(entries=4, at_once=2, first=2, every=1)
-        fresh = {"unet": {}, "image_encoder": {}, "autoencoder": None, "reconstruction": None, "single_view": None}
+        none = dict.fromkeys(("autoencoder", "reconstruction", "single_view", "start_from"))
         pictures = replace(self.options.pictures, views=min(self.options.pictures.views, 2))
         return ViewsRecipe(
             replace(
                 self.options,
                 preset="tiny",
-                **fresh,
-                start_from=None,
+                unet={},
+                image_encoder={},
+                **none,
                 rows=8,
                 groups=groups,
                 cache=cache,

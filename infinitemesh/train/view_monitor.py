@@ -27,7 +27,6 @@ from infinitemesh.evaluate.view_systems import CopyFront
 from infinitemesh.files import atomic_write
 from infinitemesh.hub import load_network
 from infinitemesh.models.autoencoder import ImageAutoencoder
-from infinitemesh.models.lrm import LargeReconstructionModel
 from infinitemesh.render.sheet import contact_sheet
 from infinitemesh.stages.coarse import CoarseRenderer
 from infinitemesh.stages.denoise import Sampling, ViewDiffusion
@@ -40,7 +39,7 @@ from infinitemesh.stages.view_interpolation import (
     WarpInterpolation,
 )
 from infinitemesh.stages.view_sets import rgba
-from infinitemesh.train.views import load_diffusion
+from infinitemesh.train.views import coarse_renderers, load_diffusion
 from infinitemesh.types import MAIN_AZIMUTHS_DEG, Camera, ViewSet
 
 PHOTO_FOV_DEG = 30.0  # the protocols'
@@ -179,6 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("weights", type=Path)
     parser.add_argument("packs", type=Path, nargs="+", help="packed for evaluation")
     parser.add_argument("--reconstruction", type=Path, help="folder of the reconstruction that makes coarse renders")
+    parser.add_argument("--single-view", type=Path, help="of the network that makes those of the front alone with it")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--sheet", type=Path, help="a PNG of the first objects' views")
@@ -188,12 +188,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         autoencoder = load_network(ImageAutoencoder, args.weights, device=args.device)
         sys.stdout.write(json.dumps(autoencoder_scores(autoencoder, pack)) + "\n")
         return
-    diffusion, coarse = load_diffusion(args.weights, device=args.device), None
-    if args.reconstruction is not None:
-        coarse = CoarseRenderer(load_network(LargeReconstructionModel, args.reconstruction, device=args.device))
+    diffusion = load_diffusion(args.weights, device=args.device)
+    front_coarse, several = coarse_renderers(args.reconstruction, args.single_view, device=args.device)
     sampling = Sampling(steps=args.steps)
     seen = []
-    for kind, measure in (("main", main_view_scores), ("between", interpolation_scores)):
+    for kind, measure, coarse in (
+        ("main", main_view_scores, front_coarse),
+        ("between", interpolation_scores, several),
+    ):
         scores, pictures = measure(diffusion, coarse, pack, sampling)
         seen.append(pictures)
         for system, values in scores.items():

@@ -218,10 +218,25 @@ def _coarse(options: ViewsOptions, size: int, device: torch.device) -> CoarseRen
 
 
 def _front_coarse(options: ViewsOptions, device: torch.device) -> CoarseRenderer | None:
-    """Alone, where a pipeline takes its mean with the reconstruction: a denoiser is to trust it as it is."""
+    """The single-view network alone; a pipeline takes its mean with the reconstruction, which was tried afterwards."""
     if not options.channels.coarse or options.single_view is None:
         return None
     return _frozen(open_network(SingleViewModel, options.single_view), device)
+
+
+def coarse_renderers(
+    reconstruction: Path | None, single_view: Path | None, *, device: torch.device | str = "cpu"
+) -> tuple[CoarseRenderer | None, CoarseRenderer | None]:
+    """Of a front alone and of several views, from folders of networks, as a pipeline has them."""
+    if reconstruction is None:
+        if single_view is not None:
+            raise InputError("a single-view network draws along with a reconstruction: give that one's folder too")
+        return None, None
+    several = CoarseRenderer(open_network(LargeReconstructionModel, reconstruction))
+    alone = several
+    if single_view is not None:
+        alone = CoarseRenderer(open_network(SingleViewModel, single_view), second=several.network)
+    return alone.to(device), several.to(device)
 
 
 def _frozen(network: LargeReconstructionModel, device: torch.device) -> CoarseRenderer:

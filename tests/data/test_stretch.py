@@ -33,6 +33,16 @@ def test_the_share_that_is_stretched_fills_the_box_frame_and_the_rest_stays_to_t
     assert stretched(pack, StretchOptions()) is pack
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_longer_now_is_made_smaller(pack, seed: int):
+    wide = stretched(pack, StretchOptions(share=1.0, log_deviation=0.5), seed=seed)
+    for i in range(len(pack)):
+        rows = slice(int(pack.vertex_start[i]), int(pack.vertex_start[i + 1]))
+        side = wide.vertices[rows].amax(0) - wide.vertices[rows].amin(0)
+        torch.testing.assert_close(side.max(), torch.tensor(1.0), atol=1e-5, rtol=0)
+        torch.testing.assert_close(wide.vertices[rows].amax(0), side / 2, atol=1e-5, rtol=0)
+
+
 def test_normals_stay_at_right_angles_to_the_surface(pack):
     """Of flat faces: the normals of an unwelded object are those of its faces."""
     owner = torch.arange(len(pack)).repeat_interleave(pack.face_start.diff())

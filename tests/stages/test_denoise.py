@@ -411,7 +411,8 @@ def test_two_networks_give_the_picture_of_their_mean_field():
     both = CoarseRenderer(one, second=other, resolution=8)(front, sides)
     torch.testing.assert_close(both.alpha, alone.alpha)  # -0.015: inside
     with torch.no_grad():
-        other.decoders.net_sdf[-1].bias.fill_(0.5)  # as much as 0.1, up to which distances are taught
+        one.decoders.net_sdf[-1].bias.fill_(-0.5)  # as much as -0.1: distances are taught up to there
+        other.decoders.net_sdf[-1].bias.fill_(0.2)  # as much as 0.1, so that nobody says inside
     assert CoarseRenderer(one, second=other, resolution=8)(front, sides).alpha.max() == 0
     with pytest.raises(InputError, match="half_extent differs"):
         CoarseRenderer(one, second=LargeReconstructionModel.preset("tiny", half_extent=0.8))
