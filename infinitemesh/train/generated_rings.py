@@ -26,7 +26,6 @@ from infinitemesh.data.rigs import Rig, RigRanges
 from infinitemesh.errors import InputError
 from infinitemesh.files import atomic_write, check_output
 from infinitemesh.models.autoencoder import ImageAutoencoder
-from infinitemesh.models.field_decoders import FieldDecoders
 from infinitemesh.stages.coarse import CoarseRenderer
 from infinitemesh.stages.denoise import Sampling, ViewDiffusion
 from infinitemesh.stages.main_views import DiffusedMainViews
@@ -35,7 +34,7 @@ from infinitemesh.stages.trajectories import TRAJECTORIES
 from infinitemesh.stages.view_interpolation import DiffusedInterpolation
 from infinitemesh.stages.view_sets import rgba, stack_cameras
 from infinitemesh.train.view_groups import GroupMaker, GroupOptions, to_8_bit
-from infinitemesh.train.views import coarse_renderers, load_diffusion
+from infinitemesh.train.views import coarse_renderers, halve, load_diffusion
 from infinitemesh.types import MAIN_AZIMUTHS_DEG, Camera
 
 FRONTS = GroupOptions(
@@ -154,12 +153,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pack = load_packs(args.packs, device=args.device)
     diffusion = load_diffusion(args.weights, device=args.device)
     front_coarse, coarse = coarse_renderers(args.reconstruction, args.single_view, device=args.device)
-    if args.device != "cpu":  # as a pipeline of half precision: all but the fields' decoders
-        whole = nn.ModuleList(part for part in (diffusion, front_coarse, coarse) if part is not None)
-        nn.Module.to(whole, dtype=torch.bfloat16)
-        for part in whole.modules():
-            if isinstance(part, FieldDecoders):
-                part.float()
+    if args.device != "cpu":
+        nn.Module.to(diffusion, dtype=torch.bfloat16)
+        for renderer in (front_coarse, coarse):
+            if renderer is not None:
+                halve(renderer)
     args.out.mkdir(parents=True, exist_ok=True)
     options = replace(FRONTS, supersample=1) if args.device == "cpu" else FRONTS
     for number in tqdm(range(args.entries // args.at_once), desc="rings", mininterval=5):

@@ -47,7 +47,7 @@ class ViewsOptions:
     image_encoder: dict[str, Any] = field(default_factory=dict)
     autoencoder: Path | None = None
     reconstruction: Path | None = None  # makes the coarse renders,
-    single_view: Path | None = None  # and this one those from the front alone, where it is given
+    single_view: Path | None = None  # joins it for those from the front alone, where it is given
     start_from: Path | None = None
     channels: ViewChannels = ViewChannels(coarse=True)
     schedule: NoiseSchedule = NoiseSchedule(prediction="v_prediction", zero_terminal_snr=True)
@@ -95,7 +95,7 @@ class ViewsTask(Task):
         size = PIXELS_PER_LATENT * int(unet.config["sample_size"])
         encoder = deepcopy(self.autoencoder)
         nn.Module.to(encoder, device, torch.float16 if device.type == "cuda" else torch.float32)
-        coarse, front_coarse = _coarse(options, size, device), _front_coarse(options, device)
+        front_coarse, coarse = _coarse(options, size, device)
         maker = GroupMaker(pack, encoder, coarse, size, options.groups, front_coarse=front_coarse)
         self.cache = ViewCache(maker, options.cache, seed=seed, kinds=options.kinds)
         self.cache.advance(0)  # before the loop's clock starts
@@ -202,26 +202,26 @@ def _autoencoder(options: ViewsOptions) -> ImageAutoencoder:
     return ImageAutoencoder.preset("tiny").eval()
 
 
-def _coarse(options: ViewsOptions, size: int, device: torch.device) -> CoarseRenderer | None:
+def _coarse(
+    options: ViewsOptions, size: int, device: torch.device
+) -> tuple[CoarseRenderer | None, CoarseRenderer | None]:
+    """Of a front alone and of several views, frozen."""
     if not options.channels.coarse:
-        return None
+        return None, None
     if options.reconstruction is not None:
-        network = load_network(LargeReconstructionModel, options.reconstruction)
+        pair = coarse_renderers(options.reconstruction, options.single_view, device=device)
     elif options.preset == "tiny":
-        network = LargeReconstructionModel.preset("tiny", image_size=size).eval()
+        renderer = CoarseRenderer(LargeReconstructionModel.preset("tiny", image_size=size).eval()).to(device)
+        pair = renderer, renderer
     else:
         raise InputError(
             "coarse renders are made by a trained reconstruction: give options.reconstruction, its folder, "
             "or set options.channels.coarse to false"
         )
-    return _frozen(network, device)
-
-
-def _front_coarse(options: ViewsOptions, device: torch.device) -> CoarseRenderer | None:
-    """The single-view network alone; a pipeline takes its mean with the reconstruction, which was tried afterwards."""
-    if not options.channels.coarse or options.single_view is None:
-        return None
-    return _frozen(open_network(SingleViewModel, options.single_view), device)
+    for renderer in pair:
+        assert renderer is not None
+        halve(renderer.requires_grad_(False))
+    return pair
 
 
 def coarse_renderers(
@@ -239,8 +239,10 @@ def coarse_renderers(
     return alone.to(device), several.to(device)
 
 
-def _frozen(network: LargeReconstructionModel, device: torch.device) -> CoarseRenderer:
-    """The trunk in half precision on CUDA, the field's decoders in full, as a pipeline of half precision has them."""
-    nn.Module.to(network, device, torch.bfloat16 if device.type == "cuda" else torch.float32)
-    network.decoders.float()
-    return CoarseRenderer(network.requires_grad_(False))
+def halve(renderer: CoarseRenderer) -> None:
+    """On CUDA: trunks in half precision, the fields' decoders in full, as a pipeline of half precision has them."""
+    networks = [network for network in (renderer.network, renderer.second) if network is not None]
+    if networks[0].device.type == "cuda":
+        for network in networks:
+            nn.Module.to(network, dtype=torch.bfloat16)
+            network.decoders.float()
