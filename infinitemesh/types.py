@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import trimesh
     from PIL.Image import Image
 
+    from infinitemesh.render.outlines import Outlines
+
 Projection = Literal["orthographic", "perspective"]
 
 FIELD_HALF_EXTENT = 0.9  # the field lives in [-0.9, 0.9]^3 and an orthographic view spans the same 1.8 units
@@ -249,11 +251,13 @@ class Triplane:
 
     Decoders take field coordinates ([-1, 1]^3 is the whole cube). `frame` names the field's axes: "gltf" is the world,
     "instantmesh" is z up with the front on +x, as public weights have it: (x, y, z) of the world is (z, x, y) there.
+    `outlines` are those of the views where they are known to be true: the object is nowhere outside them.
     """
 
     planes: Float[Tensor, "3 c r r"]
     half_extent: float = FIELD_HALF_EXTENT
     frame: Literal["gltf", "instantmesh"] = "gltf"
+    outlines: "Outlines | None" = None
 
     def field_from_world(self, points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
         """Field coordinates of world points."""
@@ -264,7 +268,8 @@ class Triplane:
         return (points if self.frame == "gltf" else points[..., [1, 2, 0]]) * self.half_extent
 
     def to(self, device: torch.device | str) -> "Triplane":
-        return replace(self, planes=self.planes.to(device))
+        outlines = None if self.outlines is None else self.outlines.to(device)
+        return replace(self, planes=self.planes.to(device), outlines=outlines)
 
 
 @dataclass(frozen=True)

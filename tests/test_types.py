@@ -6,6 +6,7 @@ import torch
 from torch.testing import assert_close
 
 from infinitemesh.errors import InputError
+from infinitemesh.render.outlines import Outlines
 from infinitemesh.types import FIELD_HALF_EXTENT, MAIN_AZIMUTHS_DEG, Camera, Mesh, Triplane, ViewSet
 
 PROJECTIONS = ("orthographic", "perspective")
@@ -235,4 +236,8 @@ def test_moving_to_a_device_moves_every_tensor():
     v = views().to("meta")
     tensors = (v.rgb, v.alpha, v.is_main, v.normal, v.camera.cam_from_world, v.camera.intrinsics)
     assert {t.device.type for t in tensors} == {"meta"}
-    assert Triplane(torch.zeros(3, 2, 4, 4)).to("meta").planes.device.type == "meta"
+    outlines = Outlines.of(views())
+    triplane = Triplane(torch.zeros(3, 2, 4, 4), outlines=outlines).to("meta")
+    assert {t.device.type for t in (triplane.planes, triplane.outlines.distances)} == {"meta"}
+    assert triplane.outlines.camera.intrinsics.device.type == "meta" and outlines.distances.device.type == "cpu"
+    assert Triplane(torch.zeros(3, 2, 4, 4)).to("meta").outlines is None

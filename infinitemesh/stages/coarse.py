@@ -58,7 +58,7 @@ class CoarseRenderer(nn.Module):
         for index, views in enumerate(objects):
             alike[len(views), views.size, views.camera.projection].append(index)
         made: dict[int, ViewSet] = {}
-        stages = [TriplaneReconstruction(network) for network in self._networks()]
+        stages = [TriplaneReconstruction(network, hold_outlines=False) for network in self._networks()]
         for indices in alike.values():
             fields = [stage.batch([objects[k] for k in indices]) for stage in stages]
             made |= {

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from infinitemesh.errors import InputError
 from infinitemesh.models.lrm import LargeReconstructionModel
+from infinitemesh.render.outlines import Outlines
 from infinitemesh.stages.base import Stage
+from infinitemesh.steps import step
 from infinitemesh.types import Triplane, ViewSet
 
 
@@ -30,14 +32,17 @@ class TriplaneReconstruction(Reconstruction):
 
     What is made of a photograph is in part what the network makes of the photograph alone: `photograph_share` of the
     planes. Its other views are guesses that disagree, and two answers of one network are wrong in different places.
+
+    Views that are all true bound the object, so their outlines go along with the planes (`hold_outlines`), where they
+    agree with each other: generated or badly posed ones would cut away what only some of them show.
     """
 
-    def __init__(self, network: LargeReconstructionModel, *, photograph_share: float = 0.0):
+    def __init__(self, network: LargeReconstructionModel, *, photograph_share: float = 0.0, hold_outlines: bool = True):
         """Raises InputError for a share outside [0, 1]."""
         super().__init__()
         if not 0 <= photograph_share <= 1:
             raise InputError(f"photograph_share is a share in [0, 1], got {photograph_share}")
-        self.network, self.photograph_share = network, photograph_share
+        self.network, self.photograph_share, self.hold_outlines = network, photograph_share, hold_outlines
 
     @torch.inference_mode()
     def forward(self, views: ViewSet) -> Triplane:
@@ -52,8 +57,16 @@ class TriplaneReconstruction(Reconstruction):
         planes = self._planes(objects)
         if fronts is not None and self.photograph_share:
             planes = torch.lerp(planes, self._planes(fronts), self.photograph_share)
-        config = self.network.config
-        return [Triplane(each, config["half_extent"], config["frame"]) for each in planes]
+        outlines = [self._outlines(views) if fronts is None else None for views in objects]
+        extent, frame = self.network.config["half_extent"], self.network.config["frame"]
+        return [Triplane(each, extent, frame, held) for each, held in zip(planes, outlines, strict=True)]
+
+    @step("outlines")
+    def _outlines(self, views: ViewSet) -> Outlines | None:
+        if not self.hold_outlines or len(views) == 1:
+            return None
+        outlines = Outlines.of(views.to(self.network.device))
+        return outlines if outlines.agree else None
 
     def _planes(self, objects: list[ViewSet]) -> Float[Tensor, "b 3 c r r"]:
         shapes = {(tuple(views.rgb.shape), views.camera.projection) for views in objects}

@@ -1,6 +1,7 @@
 """The fifth step: a triplane to a closed mesh (Sec. 3.3)."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -49,16 +50,21 @@ class TriplaneField:
     decoders: SurfaceDecoders
     planes: Float[Tensor, "3 c r r"]
     level: float = 0.0  # the signed distance that is the surface
+    least: Callable[[Float[Tensor, "p 3"]], Float[Tensor, " p"]] | None = None  # what is known of the distance there
 
     def sdf(self, points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
-        return self.decoders.sdf(self.planes[None], points[None])[0].float() - self.level
+        return self._bounded(self.decoders.sdf(self.planes[None], points[None])[0], points)
 
     def sdf_and_deformation(self, points: Float[Tensor, "p 3"]) -> tuple[Float[Tensor, " p"], Float[Tensor, "p 3"]]:
         sdf, deformation = self.decoders.sdf_and_deformation(self.planes[None], points[None])
-        return sdf[0].float() - self.level, deformation[0].float()
+        return self._bounded(sdf[0], points), deformation[0].float()
 
     def weights(self, corners: Float[Tensor, "c 8 3"]) -> Float[Tensor, "c 21"]:
         return self.decoders.weights(self.planes[None], corners[None])[0].float()
+
+    def _bounded(self, sdf: Float[Tensor, " p"], points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
+        sdf = sdf.float() - self.level
+        return sdf if self.least is None else torch.maximum(sdf, self.least(points))
 
 
 class FlexiCubesSurface(Surface):
@@ -66,8 +72,10 @@ class FlexiCubesSurface(Surface):
 
     `grid_scale` is the grid's extent relative to the planes' (InstantMesh: 1.05). `target_faces` None keeps every face.
     `level` is the signed distance, in the decoders' units, that is taken for the surface: a network that is unsure of
-    thin walls gives them small positive distances, and a level above 0 keeps them. `coarse_stride` > 1 skips most
-    signed-distance queries (`geometry.coarse_to_fine`). Training needs gradients and the raw surface:
+    thin walls gives them small positive distances, and a level above 0 keeps them. Where the triplane has outlines,
+    nothing reaches outside them, and `level_in_outlines` takes the level's place: it may be higher, for what is too
+    much is cut. `coarse_stride` > 1 skips most signed-distance queries (`geometry.coarse_to_fine`). Training needs
+    gradients and the raw surface:
     `extract_surface(TriplaneField(decoders, planes), resolution, grid_scale, training=True)`.
     """
 
@@ -83,6 +91,7 @@ class FlexiCubesSurface(Surface):
         coarse_stride: int = 1,
         chunk: int = CHUNK,
         level: float = 0.0,
+        level_in_outlines: float = 0.0,
     ):
         super().__init__()
         if resolution % coarse_stride:
@@ -96,12 +105,13 @@ class FlexiCubesSurface(Surface):
         self.coarse_stride = coarse_stride
         self.chunk = chunk
         self.level = level
+        self.level_in_outlines = level_in_outlines
 
     @torch.no_grad()
     def forward(self, triplane: Triplane) -> Mesh:
         """On the planes' device; decimation runs on the CPU. `metadata["surface"]` says what was done."""
         raw = extract_surface(
-            TriplaneField(self.decoders, triplane.planes, self.level),
+            self._field(triplane),
             self.resolution,
             self.grid_scale,
             coarse_stride=self.coarse_stride,
@@ -114,6 +124,7 @@ class FlexiCubesSurface(Surface):
         vertices, faces = kept if self.target_faces is None else decimate(*kept, self.target_faces)
         done = {
             "resolution": self.resolution,
+            "outlines": triplane.outlines is not None,
             "surface_cubes": raw.num_cubes,
             "components": int(keep.sum()),
             "components_dropped": int((~keep).sum()),
@@ -121,3 +132,15 @@ class FlexiCubesSurface(Surface):
             "faces": len(faces),
         }
         return Mesh(triplane.world_from_field(vertices), faces, metadata={"surface": done})
+
+    def _field(self, triplane: Triplane) -> TriplaneField:
+        """The triplane's field, at least as far outside as its outlines say: both distances are world units."""
+        outlines = triplane.outlines
+        if outlines is None:
+            return TriplaneField(self.decoders, triplane.planes, self.level)
+        return TriplaneField(
+            self.decoders,
+            triplane.planes,
+            self.level_in_outlines,
+            least=lambda points: outlines.distance(triplane.world_from_field(points)),
+        )

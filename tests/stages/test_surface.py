@@ -11,8 +11,9 @@ from infinitemesh.errors import GenerationError, InputError
 from infinitemesh.geometry.report import mesh_report
 from infinitemesh.geometry.surface_extraction import extract_surface
 from infinitemesh.models.field_decoders import FieldDecoders
+from infinitemesh.render.outlines import Outlines
 from infinitemesh.stages.surface import FlexiCubesSurface, SurfaceDecoders, TriplaneField
-from infinitemesh.types import Triplane
+from infinitemesh.types import Camera, Triplane, ViewSet
 
 CHANNELS = 4
 
@@ -52,6 +53,43 @@ def test_a_level_moves_the_surface_to_that_distance(coarse_stride):
     surface = FlexiCubesSurface(decoders, resolution=32, target_faces=None, level=0.13, coarse_stride=coarse_stride)
     radii = surface(triplane).vertices.norm(dim=-1)
     assert_close(radii, torch.full_like(radii, 0.7 * 0.9), atol=0.5 * 2 * 0.9 / 32, rtol=0)  # 0.36 + 0.13 = 0.7^2
+
+
+def drawn_outlines(camera: Camera, radius: float, size: int = 128) -> Outlines:
+    """Of a ball about the middle."""
+    origin, direction = camera.rays(size)
+    off = torch.linalg.cross(origin, direction).norm(dim=-1)[:, None]
+    alpha = ((radius - off) * size / 1.8 + 0.5).clamp(0, 1)
+    return Outlines.of(ViewSet(alpha.expand(-1, 3, -1, -1), alpha, camera, torch.ones(len(alpha), dtype=torch.bool)))
+
+
+@pytest.mark.parametrize("frame", ["gltf", "instantmesh"])
+@pytest.mark.parametrize("coarse_stride", [1, 4])
+def test_a_field_that_is_too_large_is_cut_at_the_outlines_and_left_where_none_passes(coarse_stride, frame):
+    decoders, triplane = blob(0.6)  # 0.54 world units
+    camera = Camera.orbit([0.0, 90.0])  # bound x and y, and z and y
+    bounded = replace(triplane, outlines=drawn_outlines(camera, 0.4), frame=frame)
+    surface = FlexiCubesSurface(decoders, resolution=48, target_faces=None, coarse_stride=coarse_stride)
+    mesh = surface(bounded)
+    assert mesh_report(mesh).watertight and mesh.metadata["surface"]["outlines"] is True
+    pixel = 1.8 / 128
+    for axes in ([0, 1], [2, 1]):
+        assert_close(mesh.vertices[:, axes].norm(dim=-1).max(), torch.tensor(0.4), atol=pixel, rtol=0)
+    assert mesh.vertices[:, [0, 2]].norm(dim=-1).max() > 0.45  # no view looks along y
+    masks, distances = mesh.render(camera, 128).alpha > 0.5, bounded.outlines.distances * 128
+    assert distances[masks].max() < 1 and distances[~masks].min() > -1
+
+
+def test_outlines_have_a_level_of_their_own_and_do_not_shrink_what_is_inside_them():
+    decoders, triplane = blob()
+    options = {"resolution": 32, "target_faces": None}
+    wide = replace(triplane, outlines=drawn_outlines(Camera.orbit([0.0, 90.0]), 0.7))
+    plain = FlexiCubesSurface(decoders, level=0.13, **options)(triplane)
+    held = FlexiCubesSurface(decoders, level=0.5, level_in_outlines=0.13, **options)(wide)
+    assert torch.equal(held.vertices, plain.vertices) and torch.equal(held.faces, plain.faces)
+    assert plain.metadata["surface"]["outlines"] is False
+    without = FlexiCubesSurface(decoders, level_in_outlines=0.13, **options)(triplane)
+    assert torch.equal(without.vertices, FlexiCubesSurface(decoders, **options)(triplane).vertices)
 
 
 def test_the_grid_may_be_larger_than_the_planes():
