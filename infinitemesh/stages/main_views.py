@@ -34,6 +34,7 @@ from infinitemesh.stages.view_sets import (
 from infinitemesh.types import MAIN_AZIMUTHS_DEG, Camera, ViewSet
 
 STAGE = "main_views"
+AROUND = 5 / 256  # of a view's width: colours that the denoiser can tell apart
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,11 @@ class DiffusedMainViews(MainViews):
     is exact (Wonder3D has none of this); the condition is the front. With a `coarse` renderer, the reconstruction from
     the front alone, seen from the others, is a further condition. With `mirror_share` above 0 the view from behind
     has the mirrored front's outline and this share of its colours: most things look alike from behind. `outline_share`
-    is that of the mirrored front's coverage alone, the colours staying the denoiser's. `front_row`
-    denoises the front along with the
-    others, as Wonder3D does; its picture is not used. `normals` needs a denoiser with cross-domain layers; they come
-    out in the world frame, zero for the given front.
+    is that of the mirrored front's coverage alone, made as steep as an outline is again. `mirror_tolerance` takes the
+    mirrored front's pixels where the denoiser's colours agree with it around them, the more the less they differ (in
+    sRGB distance, a Gaussian of this deviation): it knows what is alike from behind, and not its detail. `front_row`
+    denoises the front along with the others, as Wonder3D does; its picture is not used. `normals` needs a denoiser
+    with cross-domain layers; they come out in the world frame, zero for the given front.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class DiffusedMainViews(MainViews):
         mirror_back: bool = True,
         mirror_share: float = 0.0,
         outline_share: float = 0.0,
+        mirror_tolerance: float = 0.0,
         front_row: bool = False,
         normals: bool = False,
         azimuths_deg: Sequence[float] = MAIN_AZIMUTHS_DEG,
@@ -122,7 +125,9 @@ class DiffusedMainViews(MainViews):
         for name, share in {"mirror_share": mirror_share, "outline_share": outline_share}.items():
             if not 0 <= share <= 1:
                 raise InputError(f"{name} is a share in [0, 1], got {share}")
-        self.mirror_share, self.outline_share = mirror_share, outline_share
+        if mirror_tolerance < 0:
+            raise InputError(f"mirror_tolerance is a distance of colours, 0 or more, got {mirror_tolerance}")
+        self.mirror_share, self.outline_share, self.mirror_tolerance = mirror_share, outline_share, mirror_tolerance
         self.front_row, self.normals = front_row, normals
 
     def generate(self, front: ViewSet, cameras: Camera, *, seed: int) -> ViewSet:
@@ -148,8 +153,30 @@ class DiffusedMainViews(MainViews):
             if self.normals:
                 views = replace(views, normal=world_normals(pictures[0, number, first:, :3], request.front.camera))
             views = same_size(views, request.front.size)
-            made.append(_towards_mirror(views, request.front, self.mirror_share, self.outline_share))
+            made.append(self._towards_mirror(views, request.front))
         return made
+
+    def _towards_mirror(self, views: ViewSet, front: ViewSet) -> ViewSet:
+        """Views from behind after the mirrored front, by this stage's shares; all of its coverage where they have a
+        share of its colours."""
+        turned = (views.camera.azimuth_deg - front.camera.azimuth_deg[0]) % 360
+        behind = ((turned > 135) & (turned < 225)).nonzero()[:, 0]
+        mirror, made = mirrored(front), views[behind]
+        if not len(made):
+            return views
+        other = mirror.alpha.expand_as(made.alpha)
+        share = made.alpha.new_full((1, 1, 1, 1), self.mirror_share)
+        if self.mirror_tolerance:
+            difference = (_around(made) - _around(mirror)).square().sum(1, keepdim=True)
+            share = torch.maximum(share, torch.exp(-difference / self.mirror_tolerance**2) * (other > 0))
+        layer = torch.lerp(made.rgb * made.alpha, (mirror.rgb * mirror.alpha).expand_as(made.rgb), share)
+        covered = torch.lerp(made.alpha, other, share)
+        rgb = torch.where(share > 0, (layer / covered.clamp(min=1e-4)).clamp(0, 1), made.rgb)
+        outline = 1.0 if self.mirror_share else self.outline_share
+        alpha = torch.lerp(made.alpha, other, outline)
+        steepness = 1 + 2 * min(outline, 1 - outline)  # the mean of two ramps beside each other is twice as wide
+        alpha = ((alpha - 0.5) * steepness + 0.5).clamp(0, 1)
+        return replace(views, rgb=views.rgb.index_copy(0, behind, rgb), alpha=views.alpha.index_copy(0, behind, alpha))
 
     def _query(self, fronts: Sequence[ViewSet], cameras: Sequence[Camera]) -> ViewQuery:
         coarse = None
@@ -258,17 +285,12 @@ def mirrored(view: ViewSet) -> ViewSet:
     return replace(view, rgb=view.rgb.flip(-1), alpha=view.alpha.flip(-1), normal=None)
 
 
-def _towards_mirror(views: ViewSet, front: ViewSet, share: float, outline_share: float) -> ViewSet:
-    """Views from behind with these shares of the mirrored front's colours and coverage; all of its coverage where
-    they have any of its colours."""
-    turned = (views.camera.azimuth_deg - front.camera.azimuth_deg[0]) % 360
-    behind = ((turned > 135) & (turned < 225)).to(views.alpha)[:, None, None, None]
-    mirror, mix = mirrored(front), share * behind
-    outline = (1.0 if share else outline_share) * behind
-    covered = torch.lerp(views.alpha, mirror.alpha.expand_as(views.alpha), mix)
-    layer = torch.lerp(views.rgb * views.alpha, (mirror.rgb * mirror.alpha).expand_as(views.rgb), mix)
-    rgb = torch.where(mix > 0, (layer / covered.clamp(min=1e-4)).clamp(0, 1), views.rgb)
-    return replace(views, rgb=rgb, alpha=torch.lerp(views.alpha, mirror.alpha.expand_as(views.alpha), outline))
+def _around(view: ViewSet) -> Float[Tensor, "v 3 h w"]:
+    """The object's mean colour about each pixel."""
+    width = 2 * round(view.size * AROUND / 2) + 1
+    layers = torch.cat([view.rgb * view.alpha, view.alpha], dim=1)
+    means = F.avg_pool2d(layers, width, stride=1, padding=width // 2)
+    return means[:, :3] / means[:, 3:].clamp(min=1e-3)
 
 
 def world_normals(picture: Float[Tensor, "v 3 h w"], front: Camera) -> Float[Tensor, "v 3 h w"]:

@@ -386,12 +386,34 @@ def test_the_outline_of_the_back_alone_moves_towards_the_mirrored_one():
         DiffusedMainViews(tiny_diffusion(), sampling=Sampling(steps=1), outline_share=share)(front, seed=1)
         for share in (0.0, 0.25)
     )
-    expected = torch.lerp(plain.alpha[2], front.alpha[0].flip(-1), 0.25)
+    mean = torch.lerp(plain.alpha[2], front.alpha[0].flip(-1), 0.25)
+    expected = ((mean - 0.5) * 1.5 + 0.5).clamp(0, 1)  # half as steep again
     torch.testing.assert_close(moved.alpha[2], expected)
     torch.testing.assert_close(moved.alpha[[0, 1, 3]], plain.alpha[[0, 1, 3]])
     torch.testing.assert_close(moved.rgb, plain.rgb)
     with pytest.raises(InputError, match="outline_share"):
         DiffusedMainViews(tiny_diffusion(), outline_share=-0.5)
+
+
+def test_the_back_takes_the_mirrored_pixels_where_its_own_colours_agree():
+    front = views([0.0])
+    made = {
+        tolerance: DiffusedMainViews(tiny_diffusion(), sampling=Sampling(steps=1), mirror_tolerance=tolerance)(
+            front, seed=1
+        )
+        for tolerance in (0.0, 1e-4, 0.3, 1e4)
+    }
+    plain, mirror, seen = made[0.0], front.rgb[0].flip(-1), (front.alpha[0].flip(-1) > 0).expand(3, -1, -1)
+    for ring in made.values():
+        torch.testing.assert_close(ring.rgb[[0, 1, 3]], plain.rgb[[0, 1, 3]])
+        torch.testing.assert_close(ring.alpha, plain.alpha)
+        torch.testing.assert_close(ring.rgb[2][~seen], plain.rgb[2][~seen])
+    torch.testing.assert_close(made[1e-4].rgb, plain.rgb)  # these colours are a random network's
+    torch.testing.assert_close(made[1e4].rgb[2][seen], mirror[seen], atol=1e-4, rtol=0)
+    near, far = ((ring.rgb[2][seen] - mirror[seen]).abs().mean() for ring in (made[0.3], plain))
+    assert near < far
+    with pytest.raises(InputError, match="mirror_tolerance"):
+        DiffusedMainViews(tiny_diffusion(), mirror_tolerance=-0.1)
 
 
 def test_two_networks_give_the_picture_of_their_mean_field():
