@@ -251,13 +251,16 @@ class Triplane:
 
     Decoders take field coordinates ([-1, 1]^3 is the whole cube). `frame` names the field's axes: "gltf" is the world,
     "instantmesh" is z up with the front on +x, as public weights have it: (x, y, z) of the world is (z, x, y) there.
-    `outlines` are those of the views where they are known to be true: the object is nowhere outside them.
+    `outlines` are those of the views where they are known to be true: the object is nowhere outside them. `photograph`
+    is the outline of the one true view among guesses: every ray inside it meets the object (perspective moves the rays
+    a little, so that nothing is cut along it).
     """
 
     planes: Float[Tensor, "3 c r r"]
     half_extent: float = FIELD_HALF_EXTENT
     frame: Literal["gltf", "instantmesh"] = "gltf"
     outlines: "Outlines | None" = None
+    photograph: "Outlines | None" = None
 
     def field_from_world(self, points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
         """Field coordinates of world points."""
@@ -268,8 +271,8 @@ class Triplane:
         return (points if self.frame == "gltf" else points[..., [1, 2, 0]]) * self.half_extent
 
     def to(self, device: torch.device | str) -> "Triplane":
-        outlines = None if self.outlines is None else self.outlines.to(device)
-        return replace(self, planes=self.planes.to(device), outlines=outlines)
+        outlines, photograph = (x and x.to(device) for x in (self.outlines, self.photograph))
+        return replace(self, planes=self.planes.to(device), outlines=outlines, photograph=photograph)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class Outlines:
     @staticmethod
     def of(views: ViewSet) -> "Outlines":
         """The outline runs where alpha, between pixels too, is 0.5."""
-        return Outlines(_picture_distances(views.alpha[:, 0].float())[:, None], views.camera)
+        return Outlines(picture_distances(views.alpha[:, 0].float())[:, None], views.camera)
 
     def distance(self, points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
         """How far world points are outside the outline that excludes them most; negative inside all of them.
@@ -78,7 +78,7 @@ class Outlines:
         return replace(self, distances=self.distances.to(device), camera=self.camera.to(device))
 
 
-def _picture_distances(alpha: Float[Tensor, "v h w"]) -> Float[Tensor, "v h w"]:
+def picture_distances(alpha: Float[Tensor, "v h w"]) -> Float[Tensor, "v h w"]:
     """To the outline's piece, a pixel long, about the nearest pixel that it passes, in picture widths.
 
     Good to a part of a pixel near the outline, to half a pixel farther off.

@@ -34,7 +34,8 @@ class TriplaneReconstruction(Reconstruction):
     planes. Its other views are guesses that disagree, and two answers of one network are wrong in different places.
 
     Views that are all true bound the object, so their outlines go along with the planes (`hold_outlines`), where they
-    agree with each other: generated or badly posed ones would cut away what only some of them show.
+    agree with each other: generated or badly posed ones would cut away what only some of them show. The photograph's
+    outline goes along too: what it shows is there, though the planes may have lost it.
     """
 
     def __init__(self, network: LargeReconstructionModel, *, photograph_share: float = 0.0, hold_outlines: bool = True):
@@ -57,16 +58,20 @@ class TriplaneReconstruction(Reconstruction):
         planes = self._planes(objects)
         if fronts is not None and self.photograph_share:
             planes = torch.lerp(planes, self._planes(fronts), self.photograph_share)
-        outlines = [self._outlines(views) if fronts is None else None for views in objects]
+        held = [self._held(views) for views in objects] if fronts is None else [self._seen(front) for front in fronts]
         extent, frame = self.network.config["half_extent"], self.network.config["frame"]
-        return [Triplane(each, extent, frame, held) for each, held in zip(planes, outlines, strict=True)]
+        return [Triplane(each, extent, frame, **known) for each, known in zip(planes, held, strict=True)]
 
     @step("outlines")
-    def _outlines(self, views: ViewSet) -> Outlines | None:
+    def _held(self, views: ViewSet) -> dict[str, Outlines]:
         if not self.hold_outlines or len(views) == 1:
-            return None
+            return {}
         outlines = Outlines.of(views.to(self.network.device))
-        return outlines if outlines.agree else None
+        return {"outlines": outlines} if outlines.agree else {}
+
+    @step("outlines")
+    def _seen(self, front: ViewSet) -> dict[str, Outlines]:
+        return {"photograph": Outlines.of(front.to(self.network.device))} if self.hold_outlines else {}
 
     def _planes(self, objects: list[ViewSet]) -> Float[Tensor, "b 3 c r r"]:
         shapes = {(tuple(views.rgb.shape), views.camera.projection) for views in objects}

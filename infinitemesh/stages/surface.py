@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor
 
 from infinitemesh.errors import InputError
 from infinitemesh.geometry.cleanup import decimate, large_components, select_faces
-from infinitemesh.geometry.surface_extraction import CHUNK, extract_surface
+from infinitemesh.geometry.surface_extraction import CHUNK, CUDA_CHUNKS, extract_surface
 from infinitemesh.geometry.topology import components
 from infinitemesh.stages.base import Stage
+from infinitemesh.stages.thin_parts import thin_parts
 from infinitemesh.types import Mesh, Triplane
 
 
@@ -43,6 +44,9 @@ class SurfaceDecoders(Protocol):
     ) -> Float[Tensor, "b n 21"]: ...
 
 
+Distances = Callable[[Float[Tensor, "p 3"]], Float[Tensor, " p"]]
+
+
 @dataclass(frozen=True)
 class TriplaneField:
     """One object's planes and their decoders as the `Field` that `extract_surface` asks, in field coordinates."""
@@ -50,7 +54,8 @@ class TriplaneField:
     decoders: SurfaceDecoders
     planes: Float[Tensor, "3 c r r"]
     level: float = 0.0  # the signed distance that is the surface
-    least: Callable[[Float[Tensor, "p 3"]], Float[Tensor, " p"]] | None = None  # what is known of the distance there
+    least: Distances | None = None  # what is known of the distance there,
+    most: Distances | None = None  # from both sides
 
     def sdf(self, points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
         return self._bounded(self.decoders.sdf(self.planes[None], points[None])[0], points)
@@ -64,6 +69,8 @@ class TriplaneField:
 
     def _bounded(self, sdf: Float[Tensor, " p"], points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
         sdf = sdf.float() - self.level
+        if self.most is not None:
+            sdf = torch.minimum(sdf, self.most(points))
         return sdf if self.least is None else torch.maximum(sdf, self.least(points))
 
 
@@ -73,9 +80,9 @@ class FlexiCubesSurface(Surface):
     `grid_scale` is the grid's extent relative to the planes' (InstantMesh: 1.05). `target_faces` None keeps every face.
     `level` is the signed distance, in the decoders' units, that is taken for the surface: a network that is unsure of
     thin walls gives them small positive distances, and a level above 0 keeps them. Where the triplane has outlines,
-    nothing reaches outside them, and `level_in_outlines` takes the level's place: it may be higher, for what is too
-    much is cut. `coarse_stride` > 1 skips most signed-distance queries (`geometry.coarse_to_fine`). Training needs
-    gradients and the raw surface:
+    nothing reaches outside them, and `level_in_outlines` is added to the level: what is too much is cut. Where it has a
+    photograph's outline, thin parts that the field lost are put in (`thin_parts`). `coarse_stride` > 1 skips most
+    signed-distance queries (`geometry.coarse_to_fine`). Training needs gradients and the raw surface:
     `extract_surface(TriplaneField(decoders, planes), resolution, grid_scale, training=True)`.
     """
 
@@ -110,8 +117,9 @@ class FlexiCubesSurface(Surface):
     @torch.no_grad()
     def forward(self, triplane: Triplane) -> Mesh:
         """On the planes' device; decimation runs on the CPU. `metadata["surface"]` says what was done."""
+        field = self._field(triplane)
         raw = extract_surface(
-            self._field(triplane),
+            field,
             self.resolution,
             self.grid_scale,
             coarse_stride=self.coarse_stride,
@@ -124,7 +132,8 @@ class FlexiCubesSurface(Surface):
         vertices, faces = kept if self.target_faces is None else decimate(*kept, self.target_faces)
         done = {
             "resolution": self.resolution,
-            "outlines": triplane.outlines is not None,
+            "outlines": field.least is not None,
+            "thin_parts": field.most is not None,
             "surface_cubes": raw.num_cubes,
             "components": int(keep.sum()),
             "components_dropped": int((~keep).sum()),
@@ -134,13 +143,20 @@ class FlexiCubesSurface(Surface):
         return Mesh(triplane.world_from_field(vertices), faces, metadata={"surface": done})
 
     def _field(self, triplane: Triplane) -> TriplaneField:
-        """The triplane's field, at least as far outside as its outlines say: both distances are world units."""
-        outlines = triplane.outlines
-        if outlines is None:
-            return TriplaneField(self.decoders, triplane.planes, self.level)
-        return TriplaneField(
-            self.decoders,
-            triplane.planes,
-            self.level_in_outlines,
-            least=lambda points: outlines.distance(triplane.world_from_field(points)),
-        )
+        """The triplane's field, at least as far outside as its outlines say, and with the thin parts that its
+        photograph shows; all these distances are world units."""
+        plain = TriplaneField(self.decoders, triplane.planes, self.level)
+        if (outlines := triplane.outlines) is not None:
+            return replace(
+                plain,
+                level=self.level + self.level_in_outlines,
+                least=lambda points: outlines.distance(triplane.world_from_field(points)),
+            )
+        if triplane.photograph is not None:
+            at_once = self.chunk * (CUDA_CHUNKS if triplane.planes.is_cuda else 1)
+            sheet = thin_parts(
+                lambda points: plain.sdf(triplane.field_from_world(points)), triplane.photograph, chunk=at_once
+            )
+            if sheet is not None:
+                return replace(plain, most=lambda points: sheet.distance(triplane.world_from_field(points)))
+        return plain

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from infinitemesh.bundle import rebuilt
 from infinitemesh.render.outlines import Outlines
 from infinitemesh.stages.reconstruction import TriplaneReconstruction
 from infinitemesh.types import Camera, ViewSet
@@ -25,7 +26,9 @@ def contradicting(views: ViewSet) -> ViewSet:
 
 @pytest.fixture
 def stage() -> TriplaneReconstruction:
-    return TriplaneReconstruction(tiny_pipeline().reconstruction.network, photograph_share=0.5)
+    reconstruction = tiny_pipeline().reconstruction
+    assert isinstance(reconstruction, TriplaneReconstruction)
+    return rebuilt(reconstruction, photograph_share=0.5)
 
 
 def test_outlines_of_true_views_go_along(stage: TriplaneReconstruction):
@@ -44,7 +47,11 @@ def test_no_outlines_where_views_contradict_each_other_where_one_is_alone_or_mos
     views = ball_views()
     assert stage(contradicting(views)).outlines is None
     assert stage(views[:1]).outlines is None
-    assert stage.from_photograph(views, views[:1]).outlines is None
+    made = stage.from_photograph(views, views[:1])
+    assert made.outlines is None and made.photograph is not None
+    assert torch.equal(made.photograph.distances, Outlines.of(views[:1]).distances)
+    free = rebuilt(stage, hold_outlines=False)
+    assert free.from_photograph(views, views[:1]).photograph is None and stage(views).photograph is None
     assert all(triplane.outlines is None for triplane in stage.batch([views, views], [views[:1], views[:1]]))
 
 
@@ -55,7 +62,7 @@ def test_in_a_batch_every_object_has_the_outlines_that_it_has_alone(stage: Tripl
         alone = stage(views)
         assert_close(triplane.planes, alone.planes, atol=1e-4, rtol=1e-4)
         assert (triplane.outlines is None) == (alone.outlines is None) == (views is objects[1])
-        if alone.outlines is not None:
+        if triplane.outlines is not None and alone.outlines is not None:
             assert torch.equal(triplane.outlines.distances, alone.outlines.distances)
 
 
@@ -65,6 +72,6 @@ def test_the_mesh_of_true_views_stays_within_their_outlines():
     masks = pipeline.views_to_mesh(views).render(views.camera, 64).alpha > 0.5
     distances = Outlines.of(views).distances * 64
     assert distances[masks].max() < 1
-    free = TriplaneReconstruction(pipeline.reconstruction.network, hold_outlines=False)
+    free = rebuilt(pipeline.reconstruction, hold_outlines=False)
     masks = pipeline.with_stages(reconstruction=free).views_to_mesh(views).render(views.camera, 64).alpha > 0.5
     assert distances[masks].max() > 3

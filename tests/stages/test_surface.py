@@ -80,12 +80,12 @@ def test_a_field_that_is_too_large_is_cut_at_the_outlines_and_left_where_none_pa
     assert distances[masks].max() < 1 and distances[~masks].min() > -1
 
 
-def test_outlines_have_a_level_of_their_own_and_do_not_shrink_what_is_inside_them():
+def test_outlines_add_to_the_level_and_do_not_shrink_what_is_inside_them():
     decoders, triplane = blob()
     options = {"resolution": 32, "target_faces": None}
     wide = replace(triplane, outlines=drawn_outlines(Camera.orbit([0.0, 90.0]), 0.7))
     plain = FlexiCubesSurface(decoders, level=0.13, **options)(triplane)
-    held = FlexiCubesSurface(decoders, level=0.5, level_in_outlines=0.13, **options)(wide)
+    held = FlexiCubesSurface(decoders, level=0.05, level_in_outlines=0.08, **options)(wide)
     assert torch.equal(held.vertices, plain.vertices) and torch.equal(held.faces, plain.faces)
     assert plain.metadata["surface"]["outlines"] is False
     without = FlexiCubesSurface(decoders, level_in_outlines=0.13, **options)(triplane)

@@ -1,0 +1,76 @@
+"""Thin parts that a field lost, and a photograph shows: every ray within its outline meets the object somewhere."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from infinitemesh.render.outlines import Outlines, picture_distances
+from infinitemesh.steps import step
+from infinitemesh.types import FIELD_HALF_EXTENT, Camera
+
+RAYS_PX = 96  # rays across the picture
+RAY_STEP = 0.025  # world units; two cells of a grid of 144 over the field
+HALF_THICKNESS = 0.015  # world units: the sheet's
+SOFTNESS = 0.005  # world units: distances that differ by less share in saying where the sheet is
+SPREAD_PX = 5  # rays that it is smoothed over
+OVERLAP_PX = 1.5  # rays that it reaches into what is there
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A thin solid where a photograph's rays miss a field, at the depth where they come closest to it."""
+
+    depths: Float[Tensor, "1 1 s s"]  # along the camera's axis, world units
+    missed: Float[Tensor, "1 1 s s"]  # signed distance to where rays miss, in picture widths, negative there
+    outline: Outlines
+
+    def distance(self, points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
+        """How far world points are outside, in world units, measured along the axis or across it; a bound."""
+        camera = self.outline.camera
+        uv, depth = camera.project(points)
+        at = rearrange(uv * 2 - 1, "1 p uv -> 1 1 p uv")
+        middle, missed = (
+            F.grid_sample(values, at, padding_mode="border", align_corners=False)[0, 0, 0]
+            for values in (self.depths, self.missed - OVERLAP_PX / RAYS_PX)
+        )
+        across = missed / camera.intrinsics[0, 0, 0]
+        if camera.projection == "perspective":
+            across = across * depth[0]
+        return torch.stack([(depth[0] - middle).abs() - HALF_THICKNESS, across, self.outline.distance(points)]).amax(0)
+
+
+@step("thin parts")
+def thin_parts(
+    field: Callable[[Float[Tensor, "p 3"]], Float[Tensor, " p"]], outline: Outlines, *, chunk: int
+) -> Sheet | None:
+    """What the rays of one view's `outline` miss of a field (signed distances at world points); None if nothing."""
+    camera = outline.camera
+    enclosed = F.interpolate(outline.distances, (RAYS_PX, RAYS_PX), mode="bilinear", antialias=True)[0, 0] < 0
+    if not enclosed.any():
+        return None
+    points, depth = _along_rays(camera, enclosed)
+    distance = torch.cat([field(some) for some in points.flatten(0, 1).split(chunk)]).reshape(depth.shape)
+    least = distance.amin(1)
+    if not (least > 0).any():
+        return None
+    closest = (depth * torch.softmax(-(distance - least[:, None]) / SOFTNESS, dim=1)).sum(1)
+    known = enclosed.float()
+    depths = torch.zeros_like(known).masked_scatter_(enclosed, closest)
+    missed = torch.zeros_like(known).masked_scatter_(enclosed, (least > 0).float())
+    near = [F.avg_pool2d(x[None], SPREAD_PX, 1, SPREAD_PX // 2) for x in (depths, known)]
+    smooth = near[0] / near[1].clamp(min=1e-6) + (near[1] == 0) * closest.mean()
+    return Sheet(smooth[None], picture_distances(missed[None])[None], outline)
+
+
+def _along_rays(camera: Camera, enclosed: Tensor) -> tuple[Float[Tensor, "n k 3"], Float[Tensor, "n k"]]:
+    """World points of a ray each, about where it passes the middle of the field, and their depths along the axis."""
+    origin, direction = (rays[0][enclosed] for rays in camera.rays(RAYS_PX))
+    passes = -(origin * direction).sum(-1, keepdim=True)
+    steps = torch.arange(-FIELD_HALF_EXTENT, FIELD_HALF_EXTENT, RAY_STEP, device=origin.device)
+    points = origin[:, None] + (passes + steps)[..., None] * direction[:, None]
+    return points, camera.project(points.flatten(0, 1))[1].reshape(points.shape[:2])
