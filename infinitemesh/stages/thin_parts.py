@@ -48,7 +48,10 @@ class Sheet:
 def thin_parts(
     field: Callable[[Float[Tensor, "p 3"]], Float[Tensor, " p"]], outline: Outlines, *, chunk: int
 ) -> Sheet | None:
-    """What the rays of one view's `outline` miss of a field (signed distances at world points); None if nothing."""
+    """What the rays of one view's `outline` miss of a field (signed distances at world points).
+
+    None if it is nothing, or everything: of an empty field no part was lost.
+    """
     camera = outline.camera
     enclosed = F.interpolate(outline.distances, (RAYS_PX, RAYS_PX), mode="bilinear", antialias=True)[0, 0] < 0
     if not enclosed.any():
@@ -56,7 +59,7 @@ def thin_parts(
     points, depth = _along_rays(camera, enclosed)
     distance = torch.cat([field(some) for some in points.flatten(0, 1).split(chunk)]).reshape(depth.shape)
     least = distance.amin(1)
-    if not (least > 0).any():
+    if not 0 < int((least > 0).sum()) < len(least):
         return None
     closest = (depth * torch.softmax(-(distance - least[:, None]) / SOFTNESS, dim=1)).sum(1)
     known = enclosed.float()
