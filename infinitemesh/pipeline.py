@@ -185,7 +185,7 @@ class InfiniteMeshPipeline(nn.Module):
                 raise CheckpointError(f"interpolate=True needs the stage view_interpolation: {why}")
             with self._stage("view_interpolation", clock) as interpolation:
                 ring = interpolation(ring, seed=seed, on_progress=on_progress)
-        made = self._meshes([ring], seed, clock, on_progress)[0]
+        made = self._meshes([ring], seed, clock, on_progress, true=[views.to(self.device)] if interpolate else None)[0]
         if isinstance(made, InfiniteMeshError):
             raise made
         return Trace(None, views if interpolate else None, ring, *made, clock.seconds())
@@ -221,8 +221,8 @@ class InfiniteMeshPipeline(nn.Module):
             return []
         mains, rings = self._rings(fronts, seed, clock, on_progress)
         assert self.main_views is not None  # it made the rings
-        true = [self.main_views.photograph(front) for front in fronts]
-        made = self._meshes(rings, seed, clock, on_progress, photographs=true)
+        true = [self.main_views.true_views(front) for front in fronts]
+        made = self._meshes(rings, seed, clock, on_progress, true=true)
         return [
             rest if isinstance(rest, InfiniteMeshError) else Trace(front, main, ring, *rest, clock.seconds())
             for front, main, ring, rest in zip(fronts, mains, rings, made, strict=True)
@@ -235,12 +235,12 @@ class InfiniteMeshPipeline(nn.Module):
         clock: Clock,
         on_progress: OnProgress,
         *,
-        photographs: Sequence[ViewSet | None] | None = None,
+        true: Sequence[ViewSet] | None = None,
     ) -> list[tuple[Triplane, Mesh, Mesh] | InfiniteMeshError]:
-        """Triplane, uncoloured and coloured mesh of every ring; a photograph where it is the only true view."""
+        """Triplane, uncoloured and coloured mesh of every ring; `true` are the views that it was made of."""
         with self._stage("reconstruction", clock) as reconstruction:
             on_progress("reconstruction", 0, 1)
-            triplanes = reconstructed(reconstruction, rings, photographs)
+            triplanes = reconstructed(reconstruction, rings, true)
             on_progress("reconstruction", 1, 1)
         with self._stage("surface", clock) as surface:
             inputs = [(triplane,) for triplane in triplanes]

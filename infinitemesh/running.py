@@ -105,18 +105,18 @@ def workers_on(device: torch.device) -> int:
 
 
 def reconstructed(
-    stage: Reconstruction, rings: Sequence[ViewSet], photographs: Sequence[ViewSet | None] | None = None
+    stage: Reconstruction, rings: Sequence[ViewSet], true: Sequence[ViewSet] | None = None
 ) -> list[Triplane]:
-    """Rings of one length and size share a call. Each may have a photograph that it was made of, all of one size."""
-    photographs = photographs or [None] * len(rings)
-    jobs = list(zip(rings, photographs, strict=True))
+    """Rings of one length and size share a call. `true` are of each ring the views that it was made of, if not all."""
+    jobs = list(zip(rings, true or [None] * len(rings), strict=True))
     if not isinstance(stage, TriplaneReconstruction):
-        return [stage(ring) if photo is None else stage.from_photograph(ring, photo) for ring, photo in jobs]
+        return [stage(ring) if some is None else stage.from_true(ring, some) for ring, some in jobs]
     alike = defaultdict(list)
-    for number, (ring, photo) in enumerate(jobs):
-        alike[len(ring), ring.size, ring.camera.projection, photo is None].append(number)
+    for number, (ring, some) in enumerate(jobs):
+        made_of = None if some is None else (len(some), some.size)
+        alike[len(ring), ring.size, ring.camera.projection, made_of].append(number)
     made: dict[int, Triplane] = {}
     for numbers in alike.values():
-        true = [photo for k in numbers if (photo := photographs[k]) is not None]
-        made |= dict(zip(numbers, stage.batch([rings[k] for k in numbers], true or None), strict=True))
+        of_these = [true[k] for k in numbers] if true else None
+        made |= dict(zip(numbers, stage.batch([rings[k] for k in numbers], of_these), strict=True))
     return [made[number] for number in range(len(rings))]

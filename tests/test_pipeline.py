@@ -218,11 +218,10 @@ def test_a_network_of_a_pipeline_opens_alone_with_what_it_shares(tmp_path: Path)
 
 def test_the_only_true_view_is_told_in_the_frame_of_the_others(trace: Trace):
     mirror, one = MirrorMainViews(), trace.main_views[:1]
-    assert mirror.photograph(trace.foreground) is trace.foreground
-    assert GivenViews(one, rest=mirror).photograph(trace.foreground) is not trace.foreground
-    torch.testing.assert_close(GivenViews(one, rest=mirror).photograph(trace.foreground).rgb, one.rgb)
-    assert GivenViews(trace.main_views[:2], rest=mirror).photograph(trace.foreground) is None
-    assert GivenViews(one).photograph(trace.foreground) is None
+    assert mirror.true_views(trace.foreground) is trace.foreground
+    for rest in (mirror, None):
+        torch.testing.assert_close(GivenViews(one, rest=rest).true_views(trace.foreground).rgb, one.rgb)
+    assert len(GivenViews(trace.main_views[:2], rest=mirror).true_views(trace.foreground)) == 2
 
 
 def _parts(described: dict) -> dict:
@@ -237,7 +236,7 @@ def test_planes_are_in_part_of_the_photograph_alone_and_only_where_the_rest_is_g
     network = tiny_pipeline().reconstruction.network
     plain, alone = TriplaneReconstruction(network)(trace.views), TriplaneReconstruction(network)(trace.foreground)
     stage = TriplaneReconstruction(network, photograph_share=0.25)
-    mixed = stage.from_photograph(trace.views, trace.foreground)
+    mixed = stage.from_true(trace.views, trace.foreground)
     torch.testing.assert_close(mixed.planes, torch.lerp(plain.planes, alone.planes, 0.25))
     torch.testing.assert_close(stage(trace.views).planes, plain.planes)
 
@@ -327,6 +326,9 @@ def test_views_alone_make_the_same_mesh_as_within_the_chain(trace: Trace):
     same(free.views_to_mesh(trace.views), free.trace(cut_out(), seed=3).mesh)
     dense = pipeline.trace_views(trace.main_views, interpolate=True, seed=3)
     assert len(dense.views) == 12 and dense.foreground is None
+    given = trace.main_views[[0, 2]]  # two mirrored outlines agree; the views between are guesses and cut nothing
+    made = pipeline.trace_views(given, interpolate=True, seed=3)
+    assert len(made.views) == 6 and (made.triplane.outlines is None or len(made.triplane.outlines.distances) == 2)
     torch.testing.assert_close(dense.views.rgb, trace.views.rgb)
 
 

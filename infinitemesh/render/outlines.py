@@ -52,7 +52,7 @@ class Outlines:
         """Of what each outline encloses, the share that all of them together leave, as the mean over the views.
 
         Outlines of one object leave all of it: every ray through the object meets a place that no view excludes. A view
-        without an outline leaves nothing.
+        without an outline leaves nothing, and one whose outline is finer than the rays is not asked.
         """
         coarse = F.interpolate(self.distances, (COARSE_PX, COARSE_PX), mode="bilinear", align_corners=False)
         enclosed = coarse[:, 0] < 0
@@ -67,7 +67,10 @@ class Outlines:
             points, ray = points[left], ray[left]
         met = torch.zeros(len(origin), device=points.device).index_fill_(0, ray, 1.0)
         left = torch.zeros_like(coarse[:, 0]).masked_scatter(enclosed, met)
-        return float((left.sum((1, 2)) / enclosed.sum((1, 2)).clamp(min=1)).mean())
+        is_empty = (self.distances >= 0).flatten(1).all(1)
+        shares = left.sum((1, 2)) / enclosed.sum((1, 2)).clamp(min=1)
+        asked = enclosed.flatten(1).any(1) | is_empty
+        return float(shares[asked].mean()) if asked.any() else 1.0
 
     @property
     def agree(self) -> bool:

@@ -35,6 +35,7 @@ from infinitemesh.types import MAIN_AZIMUTHS_DEG, Camera, ViewSet
 
 STAGE = "main_views"
 AROUND = 5 / 256  # of a view's width: colours that the denoiser can tell apart
+UNSEEN = 0.01  # shares and coverages below this are none
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class MainViewsRequest:
 class MainViews(Stage):
     """Looks at the object from around. Subclasses make the views that are not given (`generate`)."""
 
-    def photograph(self, front: ViewSet) -> ViewSet | None:
-        """The one view of the main ones that is true, in their frame; None where others are as true."""
+    def true_views(self, front: ViewSet) -> ViewSet:
+        """Those of the main views that no network made, in their frame."""
         return front
 
     def __init__(self, *, azimuths_deg: Sequence[float] = MAIN_AZIMUTHS_DEG):
@@ -157,8 +158,8 @@ class DiffusedMainViews(MainViews):
         return made
 
     def _towards_mirror(self, views: ViewSet, front: ViewSet) -> ViewSet:
-        """Views from behind after the mirrored front, by this stage's shares; all of its coverage where they have a
-        share of its colours."""
+        """Views from behind after the mirrored front, by this stage's shares; `mirror_share` takes all of its coverage.
+        What only the mirrored front covers has its colour, where any is taken."""
         turned = (views.camera.azimuth_deg - front.camera.azimuth_deg[0]) % 360
         behind = ((turned > 135) & (turned < 225)).nonzero()[:, 0]
         mirror, made = mirrored(front), views[behind]
@@ -168,7 +169,9 @@ class DiffusedMainViews(MainViews):
         share = made.alpha.new_full((1, 1, 1, 1), self.mirror_share)
         if self.mirror_tolerance:
             difference = (_around(made) - _around(mirror)).square().sum(1, keepdim=True)
-            share = torch.maximum(share, torch.exp(-difference / self.mirror_tolerance**2) * (other > 0))
+            agrees = torch.exp(-difference / self.mirror_tolerance**2)
+            agrees = torch.where(made.alpha < UNSEEN, 1.0, agrees * (agrees > UNSEEN))
+            share = torch.maximum(share, agrees * (other > 0))
         layer = torch.lerp(made.rgb * made.alpha, (mirror.rgb * mirror.alpha).expand_as(made.rgb), share)
         covered = torch.lerp(made.alpha, other, share)
         rgb = torch.where(share > 0, (layer / covered.clamp(min=1e-4)).clamp(0, 1), made.rgb)
@@ -242,8 +245,8 @@ class GivenViews(MainViews):
         super().__init__(azimuths_deg=azimuths_deg)
         self.views, self.rest = check_views(views), rest
 
-    def photograph(self, front: ViewSet) -> ViewSet | None:
-        return self.views if self.rest is not None and len(self.views) == 1 else None
+    def true_views(self, front: ViewSet) -> ViewSet:
+        return self.views
 
     def generate(self, front: ViewSet, cameras: Camera, *, seed: int) -> ViewSet:
         raise AssertionError("given views are not generated")

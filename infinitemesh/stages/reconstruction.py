@@ -22,8 +22,8 @@ class Reconstruction(Stage):
     def forward(self, views: ViewSet) -> Triplane:
         """`views` are in ring order; any number of them."""
 
-    def from_photograph(self, views: ViewSet, front: ViewSet) -> Triplane:
-        """The same for views that were made of the photograph `front`, the only one that is true."""
+    def from_true(self, views: ViewSet, true: ViewSet) -> Triplane:
+        """The same where only the views `true` are, such as the photograph, and others were made of them."""
         return self(views)
 
 
@@ -33,9 +33,9 @@ class TriplaneReconstruction(Reconstruction):
     What is made of a photograph is in part what the network makes of the photograph alone: `photograph_share` of the
     planes. Its other views are guesses that disagree, and two answers of one network are wrong in different places.
 
-    Views that are all true bound the object, so their outlines go along with the planes (`hold_outlines`), where they
-    agree with each other: generated or badly posed ones would cut away what only some of them show. The photograph's
-    outline goes along too: what it shows is there, though the planes may have lost it.
+    Views that are true bound the object, so their outlines go along with the planes (`hold_outlines`), where they
+    agree with each other: badly posed ones would cut away what only some of them show. A photograph's outline goes
+    along too, where it is the only true view: what it shows is there, though the planes may have lost it.
     """
 
     def __init__(self, network: LargeReconstructionModel, *, photograph_share: float = 0.0, hold_outlines: bool = True):
@@ -49,16 +49,22 @@ class TriplaneReconstruction(Reconstruction):
     def forward(self, views: ViewSet) -> Triplane:
         return self.batch([views])[0]
 
-    def from_photograph(self, views: ViewSet, front: ViewSet) -> Triplane:
-        return self.batch([views], [front])[0]
+    def from_true(self, views: ViewSet, true: ViewSet) -> Triplane:
+        return self.batch([views], [true])[0]
 
     @torch.inference_mode()
-    def batch(self, objects: list[ViewSet], fronts: list[ViewSet] | None = None) -> list[Triplane]:
-        """Several objects with equally many views of one size, in one call; `fronts` are their photographs, if any."""
+    def batch(self, objects: list[ViewSet], true: list[ViewSet] | None = None) -> list[Triplane]:
+        """Several objects with equally many views of one size, in one call.
+
+        `true` are of each object the views that no network made, of all equally many; None where all are.
+        """
         planes = self._planes(objects)
-        if fronts is not None and self.photograph_share:
-            planes = torch.lerp(planes, self._planes(fronts), self.photograph_share)
-        held = [self._held(views) for views in objects] if fronts is None else [self._seen(front) for front in fronts]
+        if true is not None and len(true[0]) == 1:
+            if self.photograph_share:
+                planes = torch.lerp(planes, self._planes(true), self.photograph_share)
+            held = [self._seen(photograph) for photograph in true]
+        else:
+            held = [self._held(views) for views in true or objects]
         extent, frame = self.network.config["half_extent"], self.network.config["frame"]
         return [Triplane(each, extent, frame, **known) for each, known in zip(planes, held, strict=True)]
 

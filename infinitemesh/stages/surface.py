@@ -154,9 +154,18 @@ class FlexiCubesSurface(Surface):
             )
         if triplane.photograph is not None:
             at_once = self.chunk * (CUDA_CHUNKS if triplane.planes.is_cuda else 1)
+            cell = 2 * triplane.half_extent * self.grid_scale / self.resolution
             sheet = thin_parts(
-                lambda points: plain.sdf(triplane.field_from_world(points)), triplane.photograph, chunk=at_once
+                lambda points: _within_planes(plain, triplane.field_from_world(points)),
+                triplane.photograph,
+                chunk=at_once,
+                cell=cell,
             )
             if sheet is not None:
                 return replace(plain, most=lambda points: sheet.distance(triplane.world_from_field(points)))
         return plain
+
+
+def _within_planes(field: TriplaneField, points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
+    """The field, far outside where there are no planes."""
+    return torch.where(points.abs().amax(-1) <= 1, field.sdf(points), 1.0)

@@ -15,7 +15,8 @@ from infinitemesh.types import FIELD_HALF_EXTENT, Camera
 
 RAYS_PX = 96  # rays across the picture
 RAY_STEP = 0.025  # world units; two cells of a grid of 144 over the field
-HALF_THICKNESS = 0.015  # world units: the sheet's
+HALF_THICKNESS = 0.015  # world units: the sheet's, or so many cells of a coarse surface grid:
+HALF_THICKNESS_CELLS = 0.9
 SOFTNESS = 0.005  # world units: distances that differ by less share in saying where the sheet is
 SPREAD_PX = 5  # rays that it is smoothed over
 OVERLAP_PX = 1.5  # rays that it reaches into what is there
@@ -28,6 +29,7 @@ class Sheet:
     depths: Float[Tensor, "1 1 s s"]  # along the camera's axis, world units
     missed: Float[Tensor, "1 1 s s"]  # signed distance to where rays miss, in picture widths, negative there
     outline: Outlines
+    half_thickness: float = HALF_THICKNESS
 
     def distance(self, points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
         """How far world points are outside, in world units, measured along the axis or across it; a bound."""
@@ -41,16 +43,18 @@ class Sheet:
         across = missed / camera.intrinsics[0, 0, 0]
         if camera.projection == "perspective":
             across = across * depth[0]
-        return torch.stack([(depth[0] - middle).abs() - HALF_THICKNESS, across, self.outline.distance(points)]).amax(0)
+        along = (depth[0] - middle).abs() - self.half_thickness
+        return torch.stack([along, across, self.outline.distance(points)]).amax(0)
 
 
 @step("thin parts")
 def thin_parts(
-    field: Callable[[Float[Tensor, "p 3"]], Float[Tensor, " p"]], outline: Outlines, *, chunk: int
+    field: Callable[[Float[Tensor, "p 3"]], Float[Tensor, " p"]], outline: Outlines, *, chunk: int, cell: float = 0.0
 ) -> Sheet | None:
     """What the rays of one view's `outline` miss of a field (signed distances at world points).
 
-    None if it is nothing, or everything: of an empty field no part was lost.
+    `cell` is that of the grid on which the surface is looked for, in world units. None if nothing is missed, or
+    everything: of an empty field no part was lost.
     """
     camera = outline.camera
     enclosed = F.interpolate(outline.distances, (RAYS_PX, RAYS_PX), mode="bilinear", antialias=True)[0, 0] < 0
@@ -58,7 +62,13 @@ def thin_parts(
         return None
     points, depth = _along_rays(camera, enclosed)
     distance = torch.cat([field(some) for some in points.flatten(0, 1).split(chunk)]).reshape(depth.shape)
-    least = distance.amin(1)
+    least, at = distance.min(1)
+    if (near := (least > 0) & (least < RAY_STEP / 2)).any():  # a wall may stand between two samples
+        offsets = torch.tensor([-0.6, -0.3, 0.3, 0.6], device=depth.device)[:, None] * RAY_STEP
+        ray = points[near, 1] - points[near, 0]
+        closer = points[near, at[near]][:, None] + offsets * (ray / ray.norm(dim=-1, keepdim=True))[:, None]
+        found = torch.cat([field(some) for some in closer.flatten(0, 1).split(chunk)]).reshape(-1, len(offsets))
+        least = least.masked_scatter(near, torch.minimum(least[near], found.amin(1)))
     if not 0 < int((least > 0).sum()) < len(least):
         return None
     closest = (depth * torch.softmax(-(distance - least[:, None]) / SOFTNESS, dim=1)).sum(1)
@@ -67,7 +77,12 @@ def thin_parts(
     missed = torch.zeros_like(known).masked_scatter_(enclosed, (least > 0).float())
     near = [F.avg_pool2d(x[None], SPREAD_PX, 1, SPREAD_PX // 2) for x in (depths, known)]
     smooth = near[0] / near[1].clamp(min=1e-6) + (near[1] == 0) * closest.mean()
-    return Sheet(smooth[None], picture_distances(missed[None])[None], outline)
+    return Sheet(
+        smooth[None],
+        picture_distances(missed[None])[None],
+        outline,
+        max(HALF_THICKNESS, HALF_THICKNESS_CELLS * cell),
+    )
 
 
 def _along_rays(camera: Camera, enclosed: Tensor) -> tuple[Float[Tensor, "n k 3"], Float[Tensor, "n k"]]:

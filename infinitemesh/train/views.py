@@ -208,7 +208,7 @@ def _coarse(
     """Of a front alone and of several views, frozen."""
     if not options.channels.coarse:
         return None, None
-    if options.reconstruction is not None:
+    if options.reconstruction is not None or options.single_view is not None:
         pair = coarse_renderers(options.reconstruction, options.single_view, device=device)
     elif options.preset == "tiny":
         renderer = CoarseRenderer(LargeReconstructionModel.preset("tiny", image_size=size).eval()).to(device)

@@ -99,6 +99,12 @@ def test_outlines_of_different_objects_contradict_each_other():
     assert AGREEMENT < 1
 
 
+def test_a_plate_that_some_views_see_edge_on_and_a_rod_agree():
+    for half in ((0.4, 0.4, 0.015), (0.02, 0.6, 0.02)):
+        views = pictures(Camera.orbit(RING[:4]), lambda origin, direction, half=half: in_box(origin, direction, half))
+        assert Outlines.of(views).agree
+
+
 def test_a_view_that_shows_nothing_contradicts_the_others():
     views = pictures(Camera.orbit(RING[:4]), in_box, supersample=2)
     empty = replace(views, alpha=views.alpha * torch.tensor([0.0, 1, 1, 1])[:, None, None, None])

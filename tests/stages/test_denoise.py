@@ -416,6 +416,22 @@ def test_the_back_takes_the_mirrored_pixels_where_its_own_colours_agree():
         DiffusedMainViews(tiny_diffusion(), mirror_tolerance=-0.1)
 
 
+def test_what_only_the_mirrored_front_covers_has_its_colour():
+    at = torch.linspace(-1, 1, 64)
+    radius = torch.hypot(at[:, None], at[None])
+    wide, narrow = ((r - radius) * 32 + 0.5 for r in (0.6, 0.4))
+    front, back = (
+        replace(
+            views([azimuth]), rgb=torch.full((1, 3, 64, 64), 0.7) * (alpha > 0), alpha=alpha.clamp(0, 1)[None, None]
+        )
+        for azimuth, alpha in ((0.0, wide), (180.0, narrow))
+    )
+    made = DiffusedMainViews(tiny_diffusion(), outline_share=0.5, mirror_tolerance=0.2)._towards_mirror(back, front)
+    covered = made.alpha[0, 0] > 0
+    assert covered[radius < 0.57].all() and not covered[radius > 0.65].any()
+    torch.testing.assert_close(made.rgb[0][:, covered], torch.full((3, int(covered.sum())), 0.7), atol=1e-3, rtol=0)
+
+
 def test_two_networks_give_the_picture_of_their_mean_field():
     torch.manual_seed(2)
     one, other = (LargeReconstructionModel.preset("tiny").eval() for _ in range(2))

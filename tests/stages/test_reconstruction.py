@@ -47,11 +47,11 @@ def test_no_outlines_where_views_contradict_each_other_where_one_is_alone_or_mos
     views = ball_views()
     assert stage(contradicting(views)).outlines is None
     assert stage(views[:1]).outlines is None
-    made = stage.from_photograph(views, views[:1])
+    made = stage.from_true(views, views[:1])
     assert made.outlines is None and made.photograph is not None
     assert torch.equal(made.photograph.distances, Outlines.of(views[:1]).distances)
     free = rebuilt(stage, hold_outlines=False)
-    assert free.from_photograph(views, views[:1]).photograph is None and stage(views).photograph is None
+    assert free.from_true(views, views[:1]).photograph is None and stage(views).photograph is None
     assert all(triplane.outlines is None for triplane in stage.batch([views, views], [views[:1], views[:1]]))
 
 

@@ -75,3 +75,25 @@ def test_the_mesh_fills_the_outline_of_its_photograph(coarse_stride, frame):
     exact = surface(replace(triplane, photograph=drawn_outlines(camera, 0.3), frame=frame))
     assert torch.equal(exact.vertices, surface(replace(triplane, frame=frame)).vertices)
     assert exact.metadata["surface"]["thin_parts"] is False
+
+
+@pytest.mark.parametrize("resolution", [24, 32, 48])
+def test_a_sheet_is_as_thick_as_the_grid_can_hold(resolution):
+    decoders, triplane = blob(0.4)
+    camera = Camera.orbit([45.0])  # askew to the grid
+    outline = drawn_outlines(camera, 0.45)
+    surface = FlexiCubesSurface(decoders, resolution=resolution, target_faces=None)
+    mesh = surface(replace(triplane, photograph=outline))
+    shown = mesh.render(camera, 128).alpha[0, 0] > 0.5
+    asked = outline.distances[0, 0] < 0
+    assert (shown & asked).sum() > 0.9 * asked.sum() and mesh.metadata["surface"]["components"] == 1
+
+
+def test_a_wall_between_two_samples_of_a_ray_is_not_missed():
+    camera = Camera.orbit([0.0])
+
+    def wall(points: Tensor) -> Tensor:  # 0.01 thick, at depths that the samples do not meet
+        flat = (points[:, 2] - 0.2125 - 0.03 * points[:, 0]).abs() - 0.005
+        return torch.maximum(flat, points[:, :2].norm(dim=-1) - 0.45)
+
+    assert thin_parts(wall, drawn_outlines(camera, 0.4), chunk=1 << 16) is None
