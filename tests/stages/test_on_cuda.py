@@ -11,8 +11,10 @@ from infinitemesh.geometry.uv import unwrap
 from infinitemesh.render.bake import paint, surface_texels
 from infinitemesh.render.bench import bumpy_torus
 from infinitemesh.render.nearest import distance_to_false, nearest_true
+from infinitemesh.render.outlines import Outlines
 from infinitemesh.render.projection import project_views
-from infinitemesh.types import Mesh
+from infinitemesh.stages.thin_parts import thin_parts
+from infinitemesh.types import Camera, Mesh, ViewSet
 
 pytestmark = [
     pytest.mark.cuda,
@@ -95,3 +97,21 @@ def test_objects_that_take_turns_are_what_they_are_one_after_another(monkeypatch
         torch.testing.assert_close(mesh.vertices, alone.vertices, atol=1e-4, rtol=0)
         torch.testing.assert_close(mesh.uv, alone.uv, atol=1e-4, rtol=0)
         assert (mesh.texture - alone.texture).abs().mean() < 1e-3
+
+
+def test_outlines_and_thin_parts_are_those_of_the_cpu():
+    camera = Camera.orbit([0.0, 60.0, 150.0])
+    radius = torch.hypot(*torch.meshgrid(*[torch.linspace(-1, 1, 96)] * 2, indexing="ij"))
+    alpha = ((0.5 - radius) * 48 + 0.5).clamp(0, 1).expand(3, 1, -1, -1)
+    views = ViewSet(alpha.expand(-1, 3, -1, -1), alpha, camera, torch.ones(3, dtype=torch.bool))
+    points = torch.rand(5000, 3) * 1.2 - 0.6
+    here, there = Outlines.of(views), Outlines.of(views.to("cuda"))
+    torch.testing.assert_close(there.distances.cpu(), here.distances, atol=0.5 / 96, rtol=0)
+    torch.testing.assert_close(there.distance(points.cuda()).cpu(), here.distance(points), atol=0.01, rtol=0)
+    assert there.agree and here.agree
+    sheets = [
+        thin_parts(lambda at: at.norm(dim=-1) - 0.3, Outlines.of(some[:1]), chunk=4096)
+        for some in (views, views.to("cuda"))
+    ]
+    assert sheets[0] is not None and sheets[1] is not None
+    torch.testing.assert_close(sheets[1].distance(points.cuda()).cpu(), sheets[0].distance(points), atol=0.01, rtol=0)
