@@ -56,16 +56,14 @@ class Outlines:
         """
         coarse = F.interpolate(self.distances, (COARSE_PX, COARSE_PX), mode="bilinear", align_corners=False)
         enclosed = coarse[:, 0] < 0
-        origin, direction = (rays[enclosed] for rays in self.camera.rays(COARSE_PX))
-        nearest_to_centre = -(origin * direction).sum(-1, keepdim=True)
-        steps = torch.arange(-FIELD_HALF_EXTENT, FIELD_HALF_EXTENT + RAY_STEP, RAY_STEP, device=origin.device)
-        points = origin[:, None] + (nearest_to_centre + steps)[..., None] * direction[:, None]
-        ray = torch.arange(len(points), device=points.device).repeat_interleave(len(steps))
+        points = points_on_rays(self.camera, enclosed, RAY_STEP)
+        num_rays, steps = points.shape[:2]
+        ray = torch.arange(num_rays, device=points.device).repeat_interleave(steps)
         points = points.flatten(0, 1)
         for k in range(len(self.camera)):  # one by one, because each leaves few points for the next
             left = Outlines(self.distances[[k]], self.camera[[k]]).distance(points) < TOLERANCE
             points, ray = points[left], ray[left]
-        met = torch.zeros(len(origin), device=points.device).index_fill_(0, ray, 1.0)
+        met = torch.zeros(num_rays, device=points.device).index_fill_(0, ray, 1.0)
         left = torch.zeros_like(coarse[:, 0]).masked_scatter(enclosed, met)
         is_empty = (self.distances >= 0).flatten(1).all(1)
         shares = left.sum((1, 2)) / enclosed.sum((1, 2)).clamp(min=1)
@@ -79,6 +77,15 @@ class Outlines:
 
     def to(self, device: torch.device | str) -> "Outlines":
         return replace(self, distances=self.distances.to(device), camera=self.camera.to(device))
+
+
+def points_on_rays(camera: Camera, chosen: Bool[Tensor, "v s s"], step: float) -> Float[Tensor, "n k 3"]:
+    """World points, `step` apart, along the rays through the chosen pixels, as far as the field reaches before and behind
+    where each ray passes its middle."""
+    origin, direction = (rays[chosen] for rays in camera.rays(chosen.shape[-1]))
+    nearest_to_centre = -(origin * direction).sum(-1, keepdim=True)
+    steps = torch.arange(-FIELD_HALF_EXTENT, FIELD_HALF_EXTENT + step, step, device=origin.device)
+    return origin[:, None] + (nearest_to_centre + steps)[..., None] * direction[:, None]
 
 
 def picture_distances(alpha: Float[Tensor, "v h w"]) -> Float[Tensor, "v h w"]:

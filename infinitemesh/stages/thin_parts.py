@@ -9,9 +9,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from infinitemesh.render.outlines import Outlines, picture_distances
+from infinitemesh.render.outlines import Outlines, picture_distances, points_on_rays
 from infinitemesh.steps import step
-from infinitemesh.types import FIELD_HALF_EXTENT, Camera
 
 RAYS_PX = 96  # rays across the picture
 RAY_STEP = 0.025  # world units; two cells of a grid of 144 over the field
@@ -60,35 +59,27 @@ def thin_parts(
     enclosed = F.interpolate(outline.distances, (RAYS_PX, RAYS_PX), mode="bilinear", antialias=True)[0, 0] < 0
     if not enclosed.any():
         return None
-    points, depth = _along_rays(camera, enclosed)
+    points = points_on_rays(camera, enclosed[None], RAY_STEP)
+    depth = camera.project(points.flatten(0, 1))[1].reshape(points.shape[:2])
     distance = torch.cat([field(some) for some in points.flatten(0, 1).split(chunk)]).reshape(depth.shape)
     least, at = distance.min(1)
-    if (near := (least > 0) & (least < RAY_STEP / 2)).any():  # a wall may stand between two samples
-        offsets = torch.tensor([-0.6, -0.3, 0.3, 0.6], device=depth.device)[:, None] * RAY_STEP
-        ray = points[near, 1] - points[near, 0]
-        closer = points[near, at[near]][:, None] + offsets * (ray / ray.norm(dim=-1, keepdim=True))[:, None]
+    if (close := (least > 0) & (least < RAY_STEP / 2)).any():  # a wall may stand between two samples
+        offsets = torch.tensor([-0.6, -0.3, 0.3, 0.6], device=depth.device)[:, None]  # of a step
+        ray = points[close, 1] - points[close, 0]
+        closer = points[close, at[close]][:, None] + offsets * ray[:, None]
         found = torch.cat([field(some) for some in closer.flatten(0, 1).split(chunk)]).reshape(-1, len(offsets))
-        least = least.masked_scatter(near, torch.minimum(least[near], found.amin(1)))
+        least = least.masked_scatter(close, torch.minimum(least[close], found.amin(1)))
     if not 0 < int((least > 0).sum()) < len(least):
         return None
-    closest = (depth * torch.softmax(-(distance - least[:, None]) / SOFTNESS, dim=1)).sum(1)
+    closest = (depth * torch.softmax(-distance / SOFTNESS, dim=1)).sum(1)
     known = enclosed.float()
     depths = torch.zeros_like(known).masked_scatter_(enclosed, closest)
     missed = torch.zeros_like(known).masked_scatter_(enclosed, (least > 0).float())
-    near = [F.avg_pool2d(x[None], SPREAD_PX, 1, SPREAD_PX // 2) for x in (depths, known)]
-    smooth = near[0] / near[1].clamp(min=1e-6) + (near[1] == 0) * closest.mean()
+    around, share = (F.avg_pool2d(x[None], SPREAD_PX, 1, SPREAD_PX // 2) for x in (depths, known))
+    smooth = around / share.clamp(min=1e-6) + (share == 0) * closest.mean()
     return Sheet(
         smooth[None],
         picture_distances(missed[None])[None],
         outline,
         max(HALF_THICKNESS, HALF_THICKNESS_CELLS * cell),
     )
-
-
-def _along_rays(camera: Camera, enclosed: Tensor) -> tuple[Float[Tensor, "n k 3"], Float[Tensor, "n k"]]:
-    """World points of a ray each, about where it passes the middle of the field, and their depths along the axis."""
-    origin, direction = (rays[0][enclosed] for rays in camera.rays(RAYS_PX))
-    passes = -(origin * direction).sum(-1, keepdim=True)
-    steps = torch.arange(-FIELD_HALF_EXTENT, FIELD_HALF_EXTENT, RAY_STEP, device=origin.device)
-    points = origin[:, None] + (passes + steps)[..., None] * direction[:, None]
-    return points, camera.project(points.flatten(0, 1))[1].reshape(points.shape[:2])
