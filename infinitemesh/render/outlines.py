@@ -80,7 +80,7 @@ class Outlines:
 
 
 def points_on_rays(camera: Camera, chosen: Bool[Tensor, "v s s"], step: float) -> Float[Tensor, "n k 3"]:
-    """World points, `step` apart, along the rays through the chosen pixels, as far as the field reaches before and behind
+    """World points, `step` apart, on the rays through the chosen pixels, as far as the field reaches before and behind
     where each ray passes its middle."""
     origin, direction = (rays[chosen] for rays in camera.rays(chosen.shape[-1]))
     nearest_to_centre = -(origin * direction).sum(-1, keepdim=True)
