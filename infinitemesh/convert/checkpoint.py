@@ -1,6 +1,7 @@
 """Reading other people's weight files, and renaming their tensors without losing or inventing any."""
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
             return load_file(path)
         if path.suffix not in PICKLES:
             raise CheckpointError(f"{path} is neither .safetensors nor one of {', '.join(PICKLES)}")
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds more than tensors and could run code, so it is not opened; "

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from infinitemesh.models.camera_vit import CameraViT
+from infinitemesh.models.efficientnet import EfficientNetName
 from infinitemesh.models.field_decoders import FieldDecoders
 from infinitemesh.models.fusion import FusionReading, ViewFusion
 from infinitemesh.models.lift import ProjectionLift
@@ -41,7 +42,8 @@ class LargeReconstructionModel(ModelMixin, ConfigMixin):
     `plane_smoothing` in [0, 1] is the share of a 3x3 binomial filter over the planes, 0 for public weights.
     `plane_upsampling` cells a side are made by each token of the transformer, and `lift_hull` voxels a side of the
     finest hull are read by it.
-    `semantic_layers` > 0 adds frozen features of so many layers of a pretrained ViT (DINOv2-S has 12; 11 are used).
+    `semantic_layers` > 0 adds frozen features of so many layers of a pretrained ViT (DINOv2-S has 12; 11 are used), and
+    `recognition` beside them what a frozen EfficientNet-lite makes of the object.
     """
 
     config_name = "config.json"
@@ -75,6 +77,7 @@ class LargeReconstructionModel(ModelMixin, ConfigMixin):
         semantic_dim: int = 384,
         semantic_heads: int = 6,
         semantic_size: int = 224,
+        recognition: EfficientNetName | None = None,
         plane_padding: str = "zeros",
         plane_smoothing: float = 0.0,
         half_extent: float = FIELD_HALF_EXTENT,
@@ -126,6 +129,7 @@ class LargeReconstructionModel(ModelMixin, ConfigMixin):
                 layers=semantic_layers,
                 heads=semantic_heads,
                 size=semantic_size,
+                recognition=recognition,
             )
 
     @classmethod

@@ -93,6 +93,8 @@ class ReconstructionOptions:
     model: dict[str, Any] = field(default_factory=dict)  # config values that differ from the preset's
     start_from: Path | None = None
     semantics: Path | None = None  # the frozen backbone's weights (`convert.dinov2`), where `model` has semantic layers
+    recognition: Path | None = None  # likewise (`convert.efficientnet`), where `model` has a recognition
+    hidden_semantics: float = 0.0  # share of views of which the first says nothing, so that the second is listened to
     stage: Literal["points", "surface"] = "points"
     data: ReconstructionData = ReconstructionData()
     loss: PointLossWeights = PointLossWeights()
@@ -260,10 +262,17 @@ def started(options: ReconstructionOptions) -> LargeReconstructionModel:
     """A fresh network, or a trained one; `options.model` may add parts to a trained one that it starts without."""
     cls = _class_of(options)
     model = _continued(options) if options.start_from else cls.preset(options.preset, **options.model)
+    semantics = model.semantics
     if options.semantics is not None:
-        _take_backbone(model, options.semantics)
-    elif options.start_from is None and model.semantics is not None:
+        _take_frozen(semantics and semantics.backbone, options.semantics, "model.semantic_layers")
+    elif options.start_from is None and semantics is not None:
         raise CheckpointError("semantic layers are never trained: give `semantics`, a file that convert.dinov2 made")
+    if options.recognition is not None:
+        _take_frozen(semantics and semantics.recognition, options.recognition, "model.recognition")
+    elif semantics is not None and semantics.recognition is not None and "recognition" in options.model:
+        raise CheckpointError("a recognition is never trained: give `recognition`, a file that convert.efficientnet made")
+    if semantics is not None:
+        semantics.hidden = options.hidden_semantics
     return model
 
 
@@ -289,12 +298,13 @@ def _continued(options: ReconstructionOptions) -> LargeReconstructionModel:
     return model
 
 
-def _take_backbone(model: LargeReconstructionModel, file: Path) -> None:
-    if model.semantics is None:
-        raise CheckpointError(f"{file} is for a network with semantics: set model.semantic_layers in the recipe")
+def _take_frozen(part: nn.Module | None, file: Path, setting: str) -> None:
+    """Weights that are never trained, into a part of the network that `setting` of its recipe asks for."""
+    if part is None:
+        raise CheckpointError(f"{file} is for a network with semantics: set {setting} in the recipe")
     state = {name: value.float() for name, value in read_checkpoint(file).items()}
     try:
-        model.semantics.backbone.load_state_dict(state)
+        part.load_state_dict(state)
     except RuntimeError as error:
         raise CheckpointError(f"{file} does not fit the semantics of this network: {error}") from error
 
@@ -320,7 +330,7 @@ class SurfaceSupervised(nn.Module):
         super().__init__()
         self.model, self.stage = model.requires_grad_(True), stage
         if model.semantics is not None:
-            model.semantics.backbone.requires_grad_(False)
+            model.semantics.freeze()
 
     def forward(
         self, batch: ReconstructionBatch

@@ -179,6 +179,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("packs", type=Path, nargs="+", help="packed for evaluation")
     parser.add_argument("--reconstruction", type=Path, help="folder of the reconstruction that makes coarse renders")
     parser.add_argument("--single-view", type=Path, help="of the network that makes those of the front alone with it")
+    parser.add_argument("--second-share", type=float, default=0.5, help="of the reconstruction beside that")
+    parser.add_argument("--fit-rows", action="store_true", help="tops and bottoms of coarse renders are the front's")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--sheet", type=Path, help="a PNG of the first objects' views")
@@ -189,7 +191,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.write(json.dumps(autoencoder_scores(autoencoder, pack)) + "\n")
         return
     diffusion = load_diffusion(args.weights, device=args.device)
-    front_coarse, several = coarse_renderers(args.reconstruction, args.single_view, device=args.device)
+    front_coarse, several = coarse_renderers(
+        args.reconstruction,
+        args.single_view,
+        second_share=args.second_share,
+        fit_rows=args.fit_rows,
+        device=args.device,
+    )
     sampling = Sampling(steps=args.steps)
     seen = []
     for kind, measure, coarse in (

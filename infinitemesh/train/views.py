@@ -48,6 +48,8 @@ class ViewsOptions:
     autoencoder: Path | None = None
     reconstruction: Path | None = None  # makes the coarse renders,
     single_view: Path | None = None  # joins it for those from the front alone, where it is given
+    second_share: float = 0.5  # of the reconstruction in those that both make
+    fit_rows: bool = False  # of those from the front alone (`CoarseRenderer`)
     start_from: Path | None = None
     channels: ViewChannels = ViewChannels(coarse=True)
     schedule: NoiseSchedule = NoiseSchedule(prediction="v_prediction", zero_terminal_snr=True)
@@ -209,7 +211,13 @@ def _coarse(
     if not options.channels.coarse:
         return None, None
     if options.reconstruction is not None or options.single_view is not None:
-        pair = coarse_renderers(options.reconstruction, options.single_view, device=device)
+        pair = coarse_renderers(
+            options.reconstruction,
+            options.single_view,
+            second_share=options.second_share,
+            fit_rows=options.fit_rows,
+            device=device,
+        )
     elif options.preset == "tiny":
         renderer = CoarseRenderer(LargeReconstructionModel.preset("tiny", image_size=size).eval()).to(device)
         pair = renderer, renderer
@@ -225,7 +233,12 @@ def _coarse(
 
 
 def coarse_renderers(
-    reconstruction: Path | None, single_view: Path | None, *, device: torch.device | str = "cpu"
+    reconstruction: Path | None,
+    single_view: Path | None,
+    *,
+    second_share: float = 0.5,
+    fit_rows: bool = False,
+    device: torch.device | str = "cpu",
 ) -> tuple[CoarseRenderer | None, CoarseRenderer | None]:
     """Of a front alone and of several views, from folders of networks, as a pipeline has them."""
     if reconstruction is None:
@@ -235,7 +248,8 @@ def coarse_renderers(
     several = CoarseRenderer(open_network(LargeReconstructionModel, reconstruction))
     alone = several
     if single_view is not None:
-        alone = CoarseRenderer(open_network(SingleViewModel, single_view), second=several.network)
+        network = open_network(SingleViewModel, single_view)
+        alone = CoarseRenderer(network, second=several.network, second_share=second_share, fit_rows=fit_rows)
     return alone.to(device), several.to(device)
 
 
