@@ -33,6 +33,7 @@ NETWORKS: Mapping[str, tuple[str, str]] = {  # class: (module, folder)
     "ImageEncoder": ("infinitemesh.models.image_encoder", "image_encoder"),
     "LargeReconstructionModel": ("infinitemesh.models.lrm", "reconstruction"),
     "SingleViewModel": ("infinitemesh.models.single_view", "single_view"),
+    "ProportionMemory": ("infinitemesh.models.proportions", "proportions"),
     "U2NetP": ("infinitemesh.models.matting", "matting"),
     "AutoencoderKL": ("diffusers", "vae"),
     "CLIPVisionModelWithProjection": ("transformers", "clip_vision"),
@@ -165,23 +166,37 @@ def save_bundle(
     preset: str,
     dtype: torch.dtype | None = torch.float16,
     eight_bit: Collection[str] = (),
+    six_bit: Mapping[str, Collection[str]] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Writes stages and their networks, whole or not at all. `dtype` None keeps each weight as it is.
 
-    `eight_bit` names the folders of networks whose large tensors are stored in 8 bits.
+    `eight_bit` names the folders of networks whose large tensors are stored in 8 bits, `six_bit` (folder -> prefixes)
+    those tensors of them for which 6 bits are enough. A part that networks share lies with the largest of them.
     """
+    six_bit = six_bit or {}
     describer = Describer()
     described = {name: describer.plain(stage) for name, stage in stages.items()}
     for name in eight_bit:
         if name not in describer.networks:
             have = ", ".join(describer.networks)
             raise InputError(f"there is no network {name!r} to store in 8 bits; this pipeline has {have}")
+    for name in six_bit:
+        if name not in eight_bit:
+            named = ", ".join(eight_bit) or "none"
+            raise InputError(f"{name!r} is for 6 bits, but the networks in 8 bits are {named}: name it there too")
     with atomic_folder(folder, overwrite=overwrite) as temporary:
         shared = describer.shared()
         for name, network in describer.networks.items():
             without = tuple(shared.get(name, ()))
-            save_network(network, temporary / name, dtype=dtype, eight_bit=name in eight_bit, without=without)
+            save_network(
+                network,
+                temporary / name,
+                dtype=dtype,
+                eight_bit=name in eight_bit,
+                six_bit=six_bit.get(name, ()),
+                without=without,
+            )
         content = {"format": FORMAT, "preset": preset, "stages": described}
         write_json(temporary / PIPELINE_FILE, {**content, "shared": shared} if shared else content)
     return Path(folder)

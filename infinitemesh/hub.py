@@ -2,9 +2,10 @@
 
 A network folder is config.json + diffusion_pytorch_model.safetensors (or shards with their index), as diffusers writes
 it, so each loads by itself too, but for parts that two networks of a pipeline share (`bundle.open_network`); a network
-of transformers (CLIP) lies as transformers writes it. Large tensors may be stored in 8 bits (`infinitemesh.eight_bit`),
-and such a folder is read by `load_network` alone. Classes come from the caller, never from a file; pickles are never
-read; nothing is downloaded unless asked for, and then one exact revision whose files have the expected SHA-256.
+of transformers (CLIP) lies as transformers writes it. Large tensors may be stored in 8 or 6 bits
+(`infinitemesh.eight_bit`), and such a folder is read by `load_network` alone. Classes come from the caller, never from
+a file; pickles are never read; nothing is downloaded unless asked for, and then one exact revision whose files have the
+expected SHA-256.
 """
 
 import hashlib
@@ -24,7 +25,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from infinitemesh.eight_bit import ENTRY, INT8, MARK, SCALE, from_int8, is_large, is_marked, stored_as, to_int8
+from infinitemesh.eight_bit import (
+    ENTRY,
+    ENTRY_INT6,
+    INT6,
+    INT8,
+    MARK,
+    SCALE,
+    fits_int6,
+    from_int6,
+    from_int8,
+    is_large,
+    is_marked,
+    stored_as,
+    to_int6,
+    to_int8,
+)
 from infinitemesh.errors import CheckpointError, InputError
 from infinitemesh.files import atomic_folder, read_bytes, sibling, write_text
 from infinitemesh.messages import nearest
@@ -91,7 +107,7 @@ def load_network(
     """A network in evaluation mode with the weights of a folder, converted to `dtype` whatever they are stored in.
 
     `cls` is the class that wrote the folder or a subclass of it. Every configuration key must be known, every tensor
-    expected, of the right shape and finite; the CheckpointError names what is not. Weights stored in 8 bits become
+    expected, of the right shape and finite; the CheckpointError names what is not. Weights stored in 8 or 6 bits become
     floats here, and nothing of the network says how they were stored. `shared` are parts that the folder is without
     since another network has them (`save_network`'s `without`): they take their places as they are, not as copies.
     """
@@ -122,6 +138,7 @@ def save_network(
     *,
     dtype: torch.dtype | None = None,
     eight_bit: bool = False,
+    six_bit: Collection[str] = (),
     without: Collection[str] = (),
     overwrite: bool = False,
 ) -> Path:
@@ -129,22 +146,28 @@ def save_network(
 
     `without` names parts that are stored with another network.
     `eight_bit` stores large matrices and kernels in 8 bits and the rest as `dtype`: half of half precision, rounded.
+    `six_bit` are prefixes of tensors, such as "semantics.backbone.", for which 6 of the 8 bits are enough.
     """
-    config = _settings(network, defaults=False)
+    config, state = _settings(network, defaults=False), _without(network.state_dict(), without)
+    in_6_bits = _in_6_bits(state, six_bit, of=type(network).__name__)
+    if six_bit and not eight_bit:
+        raise InputError("six_bit says what eight_bit=True stores in less than 8 bits; give both, or neither")
     if eight_bit:
         if not isinstance(network, ModelMixin):  # transformers warns of formats that it does not know, and goes on
             raise InputError(f"{type(network).__name__} is of transformers; 8 bits are for networks of diffusers")
-        config[MARK] = dict(ENTRY)
+        config[MARK] = dict(ENTRY_INT6 if in_6_bits else ENTRY)
     tensors = {}
-    for key, tensor in _without(network.state_dict(), without).items():
-        in_8_bits = eight_bit and is_large(tensor)
-        wanted = torch.float32 if in_8_bits else dtype
+    for key, tensor in state.items():
+        is_rounded = eight_bit and is_large(tensor)
+        wanted = torch.float32 if is_rounded else dtype
         tensor = tensor.detach().cpu()
         if wanted is not None and tensor.is_floating_point():
             tensor = tensor.to(wanted)
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise CheckpointError(f"{key} is not finite as {tensor.dtype}; these weights are not worth keeping")
-        if in_8_bits:
+        if key in in_6_bits:
+            tensors[key + INT6], tensors[key + SCALE] = to_int6(tensor)
+        elif is_rounded:
             tensors[key + INT8], tensors[key + SCALE] = to_int8(tensor)
         else:
             tensors[key] = tensor.contiguous().clone()
@@ -159,6 +182,18 @@ def save_network(
 def _without(state: Mapping[str, Tensor], parts: Collection[str]) -> dict[str, Tensor]:
     prefixes = tuple(f"{name}." for name in parts)
     return {key: tensor for key, tensor in state.items() if not key.startswith(prefixes)}
+
+
+def _in_6_bits(state: Mapping[str, Tensor], prefixes: Collection[str], *, of: str) -> set[str]:
+    """The tensors that 6 bits are asked for, some for each prefix."""
+    if isinstance(prefixes, str):
+        raise InputError(f"six_bit is the text {prefixes!r}; it takes several prefixes, so write ({prefixes!r},)")
+    large = [key for key, tensor in state.items() if fits_int6(tensor)]
+    for prefix in prefixes:
+        if not any(key.startswith(prefix) for key in large):
+            have = f"{', '.join(large[:MANY])}{', ...' if len(large) > MANY else ''}" or "none"
+            raise InputError(f"this {of} stores no tensor {prefix}* that could be in 6 bits; those are {have}")
+    return {key for key in large if key.startswith(tuple(prefixes))}
 
 
 def _put_in(network: nn.Module, name: str, part: nn.Module) -> None:
@@ -330,12 +365,15 @@ def _tensors(
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{folder}: a safetensors file is damaged: {error}") from error
     tensors: dict[str, Tensor] = {}
-    for key in network:
-        if key in needed:
-            tensor, name = read.pop(key), f"{headers[key][0]}: {key}"
-        else:
+    for key, own in network.items():
+        if key + INT6 in needed:
+            name = f"{headers[key + INT6][0]}: {key}"
+            tensor = from_int6(read.pop(key + INT6), read.pop(key + SCALE), name, own.shape)
+        elif key + INT8 in needed:
             name = f"{headers[key + INT8][0]}: {key}"
             tensor = from_int8(read.pop(key + INT8), read.pop(key + SCALE), name)
+        else:
+            tensor, name = read.pop(key), f"{headers[key][0]}: {key}"
         tensors[key] = _converted(tensor, dtype, name)
     return tensors
 

@@ -103,15 +103,20 @@ class InfiniteMeshPipeline(nn.Module):
         *,
         dtype: torch.dtype | None = torch.float16,
         eight_bit: Collection[str] = (),
+        six_bit: Mapping[str, Collection[str]] | None = None,
         overwrite: bool = False,
     ) -> Path:
         """Writes pipeline.json and one folder a network, floats as `dtype` (None: as they are).
 
         `eight_bit` names networks (folders, such as "reconstruction") whose large tensors are stored in 8 bits. Others
-        are floats even where they were loaded from 8 bits: networks do not remember how they were stored.
+        are floats even where they were loaded from 8 bits: networks do not remember how they were stored. `six_bit`,
+        such as {"reconstruction": ["semantics.backbone."]}, names those of their tensors for which 6 bits are enough,
+        by prefixes.
         """
         stages = {name: stage for name in STAGES if (stage := getattr(self, name)) is not None}
-        return save_bundle(folder, stages, preset=self.name, dtype=dtype, eight_bit=eight_bit, overwrite=overwrite)
+        return save_bundle(
+            folder, stages, preset=self.name, dtype=dtype, eight_bit=eight_bit, six_bit=six_bit, overwrite=overwrite
+        )
 
     def forward(
         self, image: Photo | Sequence[Photo], seed: int = 0, *, on_progress: OnProgress = silent

@@ -57,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--overwrite", action="store_true")
     args = parser.parse_args(arguments)
-    tensors = {name: value.half().contiguous() for name, value in from_efficientnet(read_checkpoint(args.source)).items()}
+    tensors = {
+        name: value.half().contiguous() for name, value in from_efficientnet(read_checkpoint(args.source)).items()
+    }
     with atomic_write(args.out, overwrite=args.overwrite) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
     sys.stdout.write(f"{args.out}: {len(tensors)} tensors\n")

@@ -19,6 +19,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from infinitemesh.errors import InputError
 from infinitemesh.models.camera_vit import CameraViT
 from infinitemesh.models.efficientnet import EfficientNetName
 from infinitemesh.models.field_decoders import FieldDecoders
@@ -84,6 +85,10 @@ class LargeReconstructionModel(ModelMixin, ConfigMixin):
         frame: Literal["gltf", "instantmesh"] = "gltf",
     ):
         super().__init__()
+        if recognition is not None and not semantic_layers:
+            raise InputError(
+                f"recognition={recognition!r} joins semantics, and there are none: set semantic_layers too"
+            )
         self.encoder = CameraViT(
             dim=encoder_dim,
             num_layers=encoder_layers,

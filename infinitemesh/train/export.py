@@ -5,7 +5,8 @@
 
 An export holds every network of the folder, in half precision, in as few files as their size allows; the first also
 carries the configurations. What the parts do not bring, the base does. `--eight-bit reconstruction` stores the large
-tensors of that network in 8 bits, half of half precision (`infinitemesh.eight_bit`).
+tensors of that network in 8 bits, half of half precision (`infinitemesh.eight_bit`); with `--six-bit
+reconstruction/semantics.backbone.` as well, those of its backbone in 6.
 """
 
 import argparse
@@ -103,6 +104,7 @@ def assemble(
     preset: str = "small",
     settings: Sequence[str] = (),
     eight_bit: Collection[str] = (),
+    six_bit: Mapping[str, Collection[str]] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """A pipeline folder with checksums from folders of networks, the later ones over the earlier, and a base.
@@ -111,7 +113,7 @@ def assemble(
     preset's, and `settings` ("main_views.sampling.steps=2", as `infinitemesh evaluate --set` takes them) change both.
     Nothing untrained gets in: a front half that neither has is left out. Notes (.md) in `folder` stay there.
     `eight_bit` names all networks whose large tensors are stored in 8 bits, those of the base included: others are
-    stored in half precision.
+    stored in half precision. `six_bit` names, by network and prefixes, all tensors of these that are stored in 6 bits.
     """
     folder = Path(folder)
     notes = {path.name: path.read_bytes() for path in folder.glob("*.md")} if folder.is_dir() else {}
@@ -157,7 +159,7 @@ def assemble(
             "a single-view network is for main views that are drawn after coarse renders: bring a denoiser too"
         )
     pipeline = apply_overrides(InfiniteMeshPipeline(**stages, name=preset).eval(), parse_overrides(settings))
-    pipeline.save_pretrained(folder, eight_bit=eight_bit, overwrite=overwrite)
+    pipeline.save_pretrained(folder, eight_bit=eight_bit, six_bit=six_bit, overwrite=overwrite)
     for name, content in notes.items():
         write_bytes(folder / name, content)
     write_checksums(folder)
@@ -239,6 +241,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument("--preset", default="small")
         parser.add_argument("--set", action="append", default=[], metavar="STAGE.SETTING=VALUE")
         parser.add_argument("--eight-bit", nargs="+", default=[], metavar="NETWORK", help="such as reconstruction")
+        parser.add_argument(
+            "--six-bit",
+            nargs="+",
+            default=[],
+            metavar="NETWORK/PREFIX",
+            help="such as reconstruction/semantics.backbone., of networks that are in 8 bits",
+        )
         parser.add_argument("--overwrite", action="store_true")
         args = parser.parse_args(given[1:])
         weights = [_unpacked_beside(part) for part in args.parts]
@@ -250,6 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             preset=args.preset,
             settings=args.set,
             eight_bit=args.eight_bit,
+            six_bit=_by_network(args.six_bit),
             overwrite=args.overwrite,
         )
         size = sum(path.stat().st_size for path in args.folder.rglob("*") if path.is_file())
@@ -264,6 +274,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     paths = export_weights(args.weights, args.out, max_shard_mib=args.max_shard_mib, overwrite=args.overwrite)
     for path in paths:
         sys.stdout.write(f"{path}: {path.stat().st_size / 2**20:.1f} MiB\n")
+
+
+def _by_network(places: Sequence[str]) -> dict[str, list[str]]:
+    """NETWORK/PREFIX, as the command line takes them: network -> prefixes."""
+    prefixes: dict[str, list[str]] = {}
+    for place in places:
+        name, slash, prefix = place.partition("/")
+        if not slash:
+            raise InputError(f"--six-bit {place}: write NETWORK/PREFIX, such as reconstruction/semantics.backbone.")
+        prefixes.setdefault(name, []).append(prefix)
+    return prefixes
 
 
 def _unpacked_beside(part: Path) -> Path:

@@ -68,7 +68,13 @@ class ReconstructionRecipe(Recipe):
         )  # fmt: skip
         surface = SurfaceStage(resolution=12, views=2, size=32, objects=2)
         options = replace(
-            self.options, preset="tiny", model={}, start_from=None, semantics=None, recognition=None, data=data,
+            self.options,
+            preset="tiny",
+            model={},
+            start_from=None,
+            semantics=None,
+            recognition=None,
+            data=data,
             surface=surface,
         )
         few = PointOptions(points=512, surface_samples=256, directions=12, depth_px=32)

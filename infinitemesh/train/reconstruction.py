@@ -265,12 +265,14 @@ def started(options: ReconstructionOptions) -> LargeReconstructionModel:
     semantics = model.semantics
     if options.semantics is not None:
         _take_frozen(semantics and semantics.backbone, options.semantics, "model.semantic_layers")
-    elif options.start_from is None and semantics is not None:
+    elif semantics is not None and (options.start_from is None or "semantic_layers" in options.model):
         raise CheckpointError("semantic layers are never trained: give `semantics`, a file that convert.dinov2 made")
     if options.recognition is not None:
         _take_frozen(semantics and semantics.recognition, options.recognition, "model.recognition")
     elif semantics is not None and semantics.recognition is not None and "recognition" in options.model:
-        raise CheckpointError("a recognition is never trained: give `recognition`, a file that convert.efficientnet made")
+        raise CheckpointError(
+            "a recognition is never trained: give `recognition`, a file that convert.efficientnet made"
+        )
     if semantics is not None:
         semantics.hidden = options.hidden_semantics
     return model

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from infinitemesh.errors import CheckpointError, InputError
 from infinitemesh.files import atomic_write, write_json
+from infinitemesh.stages.coarse import CoarseRenderer
 from infinitemesh.stages.seeds import derive_seed
 from infinitemesh.train.view_groups import KINDS, GroupMaker, Kind, ViewGroups
 from infinitemesh.types import Camera
@@ -138,8 +139,8 @@ class ViewCache:
             "groups": asdict(maker.options),
             "objects": [len(maker.pack), hashlib.sha256("\n".join(maker.pack.names).encode()).hexdigest()],
             "autoencoder": _hash_of(maker.autoencoder.state_dict()),
-            "coarse": None if maker.coarse is None else _hash_of(maker.coarse.state_dict()),
-            "front_coarse": None if maker.front_coarse is None else _hash_of(maker.front_coarse.state_dict()),
+            "coarse": _described(maker.coarse),
+            "front_coarse": _described(maker.front_coarse),
         }
 
     def fingerprint(self) -> str:
@@ -205,6 +206,13 @@ def _columns(groups: ViewGroups) -> dict[str, Tensor]:
         "clean": groups.clean,
     }
     return columns if groups.coarse is None else columns | {"coarse": groups.coarse}
+
+
+def _described(renderer: CoarseRenderer | None) -> dict | None:
+    if renderer is None:
+        return None
+    settings = {name: getattr(renderer, name) for name in ("second_share", "proportions_share", "resolution", "size")}
+    return {"networks": _hash_of(renderer.state_dict()), **settings}
 
 
 def _hash_of(tensors: dict[str, Tensor]) -> str:

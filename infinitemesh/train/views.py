@@ -25,6 +25,7 @@ from infinitemesh.models.image_encoder import ImageEncoder
 from infinitemesh.models.lrm import LargeReconstructionModel
 from infinitemesh.models.multiview_unet import MultiViewUNet
 from infinitemesh.models.schedulers import NoiseSchedule
+from infinitemesh.models.proportions import ProportionMemory
 from infinitemesh.models.single_view import SingleViewModel
 from infinitemesh.stages.coarse import CoarseRenderer
 from infinitemesh.stages.denoise import PIXELS_PER_LATENT, ViewChannels, ViewDiffusion, encode_views
@@ -49,7 +50,8 @@ class ViewsOptions:
     reconstruction: Path | None = None  # makes the coarse renders,
     single_view: Path | None = None  # joins it for those from the front alone, where it is given
     second_share: float = 0.5  # of the reconstruction in those that both make
-    fit_rows: bool = False  # of those from the front alone (`CoarseRenderer`)
+    proportions: Path | None = None  # the memory that stretches those from the front alone,
+    proportions_share: float = 1.0  # by so much
     start_from: Path | None = None
     channels: ViewChannels = ViewChannels(coarse=True)
     schedule: NoiseSchedule = NoiseSchedule(prediction="v_prediction", zero_terminal_snr=True)
@@ -215,7 +217,8 @@ def _coarse(
             options.reconstruction,
             options.single_view,
             second_share=options.second_share,
-            fit_rows=options.fit_rows,
+            proportions=options.proportions,
+            proportions_share=options.proportions_share,
             device=device,
         )
     elif options.preset == "tiny":
@@ -237,7 +240,8 @@ def coarse_renderers(
     single_view: Path | None,
     *,
     second_share: float = 0.5,
-    fit_rows: bool = False,
+    proportions: Path | None = None,
+    proportions_share: float = 1.0,
     device: torch.device | str = "cpu",
 ) -> tuple[CoarseRenderer | None, CoarseRenderer | None]:
     """Of a front alone and of several views, from folders of networks, as a pipeline has them."""
@@ -246,10 +250,16 @@ def coarse_renderers(
             raise InputError("a single-view network draws along with a reconstruction: give that one's folder too")
         return None, None
     several = CoarseRenderer(open_network(LargeReconstructionModel, reconstruction))
-    alone = several
+    network, second = several.network, None
     if single_view is not None:
-        network = open_network(SingleViewModel, single_view)
-        alone = CoarseRenderer(network, second=several.network, second_share=second_share, fit_rows=fit_rows)
+        network, second = open_network(SingleViewModel, single_view), several.network
+    alone = CoarseRenderer(
+        network,
+        second=second,
+        second_share=second_share,
+        proportions=None if proportions is None else open_network(ProportionMemory, proportions),
+        proportions_share=proportions_share,
+    )
     return alone.to(device), several.to(device)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from infinitemesh.eight_bit import INT8, from_int8, is_large, to_int8
+from infinitemesh.eight_bit import INT6, INT8, from_int6, from_int8, is_large, to_int6, to_int8
 from infinitemesh.errors import CheckpointError, InputError
 from infinitemesh.hub import WEIGHTS, load_network, save_network, verified
 from infinitemesh.models.autoencoder import ImageAutoencoder
@@ -147,6 +147,49 @@ def test_named_networks_are_stored_in_8_bits_and_carried_on_as_floats(run, recon
     assert (again / "SHA256SUMS").read_bytes() == (tmp_path / "eight" / "SHA256SUMS").read_bytes()
     with pytest.raises(InputError, match="no network 'lrm' to store in 8 bits"):
         assemble(tmp_path / "other", [reconstruction], base=None, preset="tiny", eight_bit=["lrm"])
+
+
+def test_a_backbone_in_6_bits_is_shared_and_carried_on(run, tmp_path):
+    """As the command line names it: with the larger of the networks that share it, at these sizes the single-view."""
+    torch.manual_seed(2)
+    wide = SEMANTICS | dict(semantic_dim=48)
+    many = LargeReconstructionModel.preset("tiny", image_size=64, **wide)
+    single = SingleViewModel.preset("tiny", image_size=64, **wide)
+    single.semantics.backbone.load_state_dict(many.semantics.backbone.state_dict())
+    parts = [run, save_network(many, tmp_path / "many"), save_network(single, tmp_path / "single")]
+    chosen = ["--base", "none", "--preset", "tiny", "--eight-bit", "reconstruction", "single_view"]
+    command = ["assemble", str(tmp_path / "six"), "--parts", *map(str, parts), *chosen]
+    prefixes = ["semantics.backbone.encoder.layer.0.", "semantics.backbone.encoder.layer.2."]
+    main([*command, "--six-bit", *(f"single_view/{prefix}" for prefix in prefixes)])
+    stored = load_file(tmp_path / "six" / "single_view" / WEIGHTS)
+    before = single.state_dict()
+    asked = {key for key, value in before.items() if key.startswith(tuple(prefixes)) and is_large(value)}
+    assert asked and {key.removesuffix(INT6) for key in stored if key.endswith(INT6)} == asked
+    assert not any(key.endswith(INT6) for key in load_file(tmp_path / "six" / "reconstruction" / WEIGHTS))
+    pipeline = InfiniteMeshPipeline.from_pretrained(verified(tmp_path / "six"))
+    lrm, coarse = pipeline.reconstruction.network, pipeline.main_views.coarse
+    assert coarse.network.semantics.backbone is lrm.semantics.backbone
+    for key, value in before.items():
+        if key in asked:
+            expected = from_int6(*to_int6(value), key, value.shape)
+        else:
+            expected = from_int8(*to_int8(value), key) if is_large(value) else value.half().float()
+        assert torch.equal(coarse.network.state_dict()[key], expected), key
+    in_8_bits, six_bit = ["reconstruction", "single_view"], {"single_view": prefixes}
+    how = dict(base=tmp_path / "six", preset="tiny", eight_bit=in_8_bits)
+    again = assemble(tmp_path / "again", [run], **how, six_bit=six_bit)
+    assert (again / "SHA256SUMS").read_bytes() == (tmp_path / "six" / "SHA256SUMS").read_bytes()
+    for place, message in [
+        ("single_view", "write NETWORK/PREFIX, such as reconstruction/semantics"),
+        (
+            "multiview_unet/up_blocks.",
+            "'multiview_unet' is for 6 bits, but .* are reconstruction, single_view: name it",
+        ),
+        ("reconstruction/semantics.backbone.", r"this LargeReconstructionModel stores no tensor semantics.backbone.\*"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            main([*command, "--overwrite", "--six-bit", place])
+    assert (verified(tmp_path / "six") / "SHA256SUMS").read_bytes() == (again / "SHA256SUMS").read_bytes()
 
 
 def test_a_later_reconstruction_takes_the_place_of_the_coarse_one_too(run, reconstruction, tmp_path):
