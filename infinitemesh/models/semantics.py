@@ -158,14 +158,14 @@ class Recognised(nn.Module):
 
 
 @torch.no_grad()
-def cut_out(rgba: Float[Tensor, "b 4 h w"], size: int) -> Float[Tensor, "b 3 s s"]:
+def cut_out(rgba: Float[Tensor, "b 4 n n"], size: int) -> Float[Tensor, "b 3 s s"]:
     """The object over white in a square a little larger than its box, wherever it stands and whatever its size; the
     whole picture where there is none."""
     layer, alpha = _crop(rgba, size)
     return layer + 1 - alpha
 
 
-def _crop(rgba: Float[Tensor, "b 4 h w"], size: int) -> tuple[Float[Tensor, "b 3 s s"], Float[Tensor, "b 1 s s"]]:
+def _crop(rgba: Float[Tensor, "b 4 n n"], size: int) -> tuple[Float[Tensor, "b 3 s s"], Float[Tensor, "b 1 s s"]]:
     """Colours times alpha, and alpha."""
     left, right = _ends((rgba[:, 3] > 0.5).any(1))
     top, bottom = _ends((rgba[:, 3] > 0.5).any(2))
@@ -173,9 +173,9 @@ def _crop(rgba: Float[Tensor, "b 4 h w"], size: int) -> tuple[Float[Tensor, "b 3
     zero = torch.zeros_like(half)
     across, down = (half, zero, left + right - 1), (zero, half, top + bottom - 1)
     theta = torch.stack([torch.stack(across, dim=-1), torch.stack(down, dim=-1)], dim=1)
-    grid = F.affine_grid(theta, [len(rgba), 4, size, size], align_corners=False)
     layers = torch.cat([rgba[:, :3] * rgba[:, 3:], rgba[:, 3:]], dim=1).float()
     with torch.autocast(rgba.device.type, enabled=False):  # half-precision coordinates miss by a pixel
+        grid = F.affine_grid(theta, [len(rgba), 4, size, size], align_corners=False)
         found = F.grid_sample(layers, grid, align_corners=False).to(rgba.dtype)
     return found[:, :3], found[:, 3:]
 

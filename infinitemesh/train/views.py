@@ -24,8 +24,8 @@ from infinitemesh.models.autoencoder import ImageAutoencoder
 from infinitemesh.models.image_encoder import ImageEncoder
 from infinitemesh.models.lrm import LargeReconstructionModel
 from infinitemesh.models.multiview_unet import MultiViewUNet
-from infinitemesh.models.schedulers import NoiseSchedule
 from infinitemesh.models.proportions import ProportionMemory
+from infinitemesh.models.schedulers import NoiseSchedule
 from infinitemesh.models.single_view import SingleViewModel
 from infinitemesh.stages.coarse import CoarseRenderer
 from infinitemesh.stages.denoise import PIXELS_PER_LATENT, ViewChannels, ViewDiffusion, encode_views

@@ -201,10 +201,10 @@ def test_coarse_renders_of_a_front_alone_are_made_as_the_options_say(has_single,
     several_network = LargeReconstructionModel.preset("tiny", image_size=64)
     reconstruction = save_network(several_network, tmp_path / "reconstruction")
     single = save_network(SingleViewModel.preset("tiny", image_size=64), tmp_path / "single") if has_single else None
-    alone, several = coarse_renderers(reconstruction, single, second_share=0.2, fit_rows=True)
-    assert (alone.second_share, alone.fit_rows) == (0.2, True)
+    alone, several = coarse_renderers(reconstruction, single, second_share=0.2, proportions_share=0.7)
+    assert (alone.second_share, alone.proportions_share, alone.proportions) == (0.2, 0.7, None)
     assert alone.second is several.network if has_single else alone.network is several.network
-    assert several.second is None and not several.fit_rows, "rows of several views are what they are"
+    assert several.second is None and several.proportions is None
     with pytest.raises(InputError, match="second_share"):
         coarse_renderers(reconstruction, single, second_share=2.0)
 
@@ -216,10 +216,7 @@ def test_a_trained_denoiser_sees_the_renders_of_its_options(pack, tmp_path):
     }
     task = ViewsTask(
         pack,
-        ViewsOptions(
-            preset="tiny", cache=CacheOptions(entries=1, at_once=1), second_share=0.2, fit_rows=True, **folders
-        ),
+        ViewsOptions(preset="tiny", cache=CacheOptions(entries=1, at_once=1), second_share=0.2, **folders),
     )
     front_coarse = task.cache.maker.front_coarse
-    assert (front_coarse.second_share, front_coarse.fit_rows) == (0.2, True)
-    assert not task.cache.maker.coarse.fit_rows
+    assert front_coarse.second_share == 0.2 and front_coarse.second is task.cache.maker.coarse.network
