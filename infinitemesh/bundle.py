@@ -33,7 +33,6 @@ NETWORKS: Mapping[str, tuple[str, str]] = {  # class: (module, folder)
     "ImageEncoder": ("infinitemesh.models.image_encoder", "image_encoder"),
     "LargeReconstructionModel": ("infinitemesh.models.lrm", "reconstruction"),
     "SingleViewModel": ("infinitemesh.models.single_view", "single_view"),
-    "ProportionMemory": ("infinitemesh.models.proportions", "proportions"),
     "U2NetP": ("infinitemesh.models.matting", "matting"),
     "AutoencoderKL": ("diffusers", "vae"),
     "CLIPVisionModelWithProjection": ("transformers", "clip_vision"),

@@ -18,7 +18,6 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from infinitemesh.errors import CheckpointError
 from infinitemesh.models.camera_vit import ViT
 from infinitemesh.models.efficientnet import EfficientNetLite, EfficientNetName
 
@@ -55,7 +54,7 @@ class SemanticFeatures(nn.Module):
         to it at `size` pixels over white. In training, `hidden` is the share of views that it says nothing about, and
         a tenth of what is recognised is dropped."""
         super().__init__()
-        self.size, self.dim, self.taps = size, dim, tuple(dict.fromkeys((layers // 3, 2 * layers // 3, layers - 1)))
+        self.size, self.taps = size, tuple(dict.fromkeys((layers // 3, 2 * layers // 3, layers - 1)))
         self.backbone = ViT(dim, layers, heads, 3, PATCH, size // PATCH, modulated=False)
         self.backbone.layernorm = nn.Identity()  # features are taken before it
         self.to_tokens = nn.Linear(len(self.taps) * dim, token_dim)
@@ -105,27 +104,6 @@ class SemanticFeatures(nn.Module):
             return added
         return added + self.recognised.to_pixels(maps.recognised)[..., None, None]
 
-    @property
-    def blocks(self) -> tuple[int, ...]:
-        """How many values `describe` gives from each of its sources."""
-        assert self.recognition is not None
-        return (self.dim, self.dim, self.recognition.dim)
-
-    @torch.no_grad()
-    def describe(self, rgba: Float[Tensor, "b 4 h w"]) -> Float[Tensor, "b f"]:
-        """What the cut-out object is, wherever it stands in its picture: the backbone's last features, of the whole and
-        as the mean over the object, and the recognition's."""
-        if self.recognition is None:
-            raise CheckpointError("only semantics with a recognition describe an object")
-        seen = cut_out(rgba, self.size)
-        _, alpha = _crop(rgba, self.size // PATCH)
-        mean, std = (seen.new_tensor(x)[:, None, None] for x in (IMAGENET_MEAN, IMAGENET_STD))
-        tokens = F.layer_norm(self.backbone.taps((seen - mean) / std, self.taps)[-1], (self.dim,))
-        share = rearrange(alpha, "b 1 h w -> b (h w) 1").to(tokens)
-        inside = (tokens[:, 1:] * share).sum(1) / share.sum(1).clamp(min=1e-3)
-        named = self.recognition(cut_out(rgba, self.recognition.size))
-        return torch.cat([tokens[:, 0], inside, named], dim=1).float()
-
     @torch.no_grad()
     def _seen(self, rgba: Float[Tensor, "bv 4 h w"]) -> tuple[Float[Tensor, "bv c"], Float[Tensor, "bv c g g"]]:
         """The backbone's features of the whole and of its patches."""
@@ -161,12 +139,6 @@ class Recognised(nn.Module):
 def cut_out(rgba: Float[Tensor, "b 4 n n"], size: int) -> Float[Tensor, "b 3 s s"]:
     """The object over white in a square a little larger than its box, wherever it stands and whatever its size; the
     whole picture where there is none."""
-    layer, alpha = _crop(rgba, size)
-    return layer + 1 - alpha
-
-
-def _crop(rgba: Float[Tensor, "b 4 n n"], size: int) -> tuple[Float[Tensor, "b 3 s s"], Float[Tensor, "b 1 s s"]]:
-    """Colours times alpha, and alpha."""
     left, right = _ends((rgba[:, 3] > 0.5).any(1))
     top, bottom = _ends((rgba[:, 3] > 0.5).any(2))
     half = CROP * torch.maximum(right - left, bottom - top)  # of a picture that reaches from -1 to 1
@@ -176,8 +148,8 @@ def _crop(rgba: Float[Tensor, "b 4 n n"], size: int) -> tuple[Float[Tensor, "b 3
     layers = torch.cat([rgba[:, :3] * rgba[:, 3:], rgba[:, 3:]], dim=1).float()
     with torch.autocast(rgba.device.type, enabled=False):  # half-precision coordinates miss by a pixel
         grid = F.affine_grid(theta, [len(rgba), 4, size, size], align_corners=False)
-        found = F.grid_sample(layers, grid, align_corners=False).to(rgba.dtype)
-    return found[:, :3], found[:, 3:]
+        found = F.grid_sample(layers, grid, align_corners=False)
+    return (found[:, :3] + 1 - found[:, 3:]).to(rgba.dtype)
 
 
 def _ends(covered: Bool[Tensor, "b n"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:

@@ -68,10 +68,7 @@ def grid_points(resolution: int, half_extent: float, device: torch.device | str 
     return torch.stack(torch.meshgrid(at, at, at, indexing="ij"), dim=-1).reshape(-1, 3)
 
 
-def sample_grid(
-    values: Float[Tensor, "r r r"], points: Float[Tensor, "*n 3"], half_extent: float
-) -> Float[Tensor, "*n"]:
-    """A grid's values between its points, trilinear; beyond it those at its border."""
+def _sample(values: Float[Tensor, "r r r"], points: Float[Tensor, "*n 3"], half_extent: float) -> Float[Tensor, "*n"]:
     zyx = (points / half_extent).flip(-1).reshape(1, 1, 1, -1, 3)  # grid_sample's x is the last axis, ours is z
     found = F.grid_sample(values[None, None], zyx, align_corners=True, padding_mode="border")
     return found.reshape(points.shape[:-1])
@@ -106,7 +103,7 @@ def _first_surface(
     """The first surface point of each ray, or its closest pass, and the least value along the ray."""
     part = torch.linspace(0, 1, num_samples, device=origin.device)
     depth = near[:, None] + (far - near)[:, None] * part
-    along = sample_grid(values, origin[:, None] + depth[..., None] * direction[:, None], half_extent)
+    along = _sample(values, origin[:, None] + depth[..., None] * direction[:, None], half_extent)
     least, closest = along.min(dim=-1)
     after = (along < 0).int().argmax(dim=-1)  # 0 where nothing is inside, or where the box cuts the shape
     before = (after - 1).clamp(min=0)
@@ -121,6 +118,6 @@ def _gradient(
     values: Float[Tensor, "r r r"], points: Float[Tensor, "n 3"], half_extent: float, cell: float
 ) -> Float[Tensor, "n 3"]:
     steps = torch.eye(3, device=points.device) * cell
-    ahead = sample_grid(values, points[:, None] + steps, half_extent)
-    behind = sample_grid(values, points[:, None] - steps, half_extent)
+    ahead = _sample(values, points[:, None] + steps, half_extent)
+    behind = _sample(values, points[:, None] - steps, half_extent)
     return (ahead - behind) / (2 * cell)

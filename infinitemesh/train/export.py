@@ -146,9 +146,8 @@ def assemble(
         stage: Any = stages.get(name)
         if diffusion is not None:
             trained_so = {"attend": "ring"} if name == "view_interpolation" else {}
-            coarse = (
-                _coarse_of(name, CoarseRenderer(lrm), single, lrm, paired=True) if diffusion.channels.coarse else None
-            )
+            before = stage.coarse if _is_diffused(stage) and stage.coarse is not None else CoarseRenderer(lrm)
+            coarse = _coarse_of(name, before, single, lrm, paired=True) if diffusion.channels.coarse else None
             stage = stage if _is_diffused(stage) else getattr(fresh, name)
             stages[name] = rebuilt(stage, diffusion=diffusion, coarse=coarse, **trained_so)
         elif _is_diffused(stage) and stage.coarse is not None:

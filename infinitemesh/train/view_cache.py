@@ -211,7 +211,7 @@ def _columns(groups: ViewGroups) -> dict[str, Tensor]:
 def _described(renderer: CoarseRenderer | None) -> dict | None:
     if renderer is None:
         return None
-    settings = {name: getattr(renderer, name) for name in ("second_share", "proportions_share", "resolution", "size")}
+    settings = {name: getattr(renderer, name) for name in ("second_share", "resolution", "size")}
     return {"networks": _hash_of(renderer.state_dict()), **settings}
 
 

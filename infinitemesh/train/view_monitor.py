@@ -180,8 +180,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--reconstruction", type=Path, help="folder of the reconstruction that makes coarse renders")
     parser.add_argument("--single-view", type=Path, help="of the network that makes those of the front alone with it")
     parser.add_argument("--second-share", type=float, default=0.5, help="of the reconstruction beside that")
-    parser.add_argument("--proportions", type=Path, help="folder of a memory of proportions (train.proportions)")
-    parser.add_argument("--proportions-share", type=float, default=1.0, help="of what it says")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--sheet", type=Path, help="a PNG of the first objects' views")
@@ -196,8 +194,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         args.reconstruction,
         args.single_view,
         second_share=args.second_share,
-        proportions=args.proportions,
-        proportions_share=args.proportions_share,
         device=args.device,
     )
     sampling = Sampling(steps=args.steps)

@@ -24,7 +24,6 @@ from infinitemesh.models.autoencoder import ImageAutoencoder
 from infinitemesh.models.image_encoder import ImageEncoder
 from infinitemesh.models.lrm import LargeReconstructionModel
 from infinitemesh.models.multiview_unet import MultiViewUNet
-from infinitemesh.models.proportions import ProportionMemory
 from infinitemesh.models.schedulers import NoiseSchedule
 from infinitemesh.models.single_view import SingleViewModel
 from infinitemesh.stages.coarse import CoarseRenderer
@@ -50,8 +49,6 @@ class ViewsOptions:
     reconstruction: Path | None = None  # makes the coarse renders,
     single_view: Path | None = None  # joins it for those from the front alone, where it is given
     second_share: float = 0.5  # of the reconstruction in those that both make
-    proportions: Path | None = None  # the memory that stretches those from the front alone,
-    proportions_share: float = 1.0  # by so much
     start_from: Path | None = None
     channels: ViewChannels = ViewChannels(coarse=True)
     schedule: NoiseSchedule = NoiseSchedule(prediction="v_prediction", zero_terminal_snr=True)
@@ -217,8 +214,6 @@ def _coarse(
             options.reconstruction,
             options.single_view,
             second_share=options.second_share,
-            proportions=options.proportions,
-            proportions_share=options.proportions_share,
             device=device,
         )
     elif options.preset == "tiny":
@@ -240,8 +235,6 @@ def coarse_renderers(
     single_view: Path | None,
     *,
     second_share: float = 0.5,
-    proportions: Path | None = None,
-    proportions_share: float = 1.0,
     device: torch.device | str = "cpu",
 ) -> tuple[CoarseRenderer | None, CoarseRenderer | None]:
     """Of a front alone and of several views, from folders of networks, as a pipeline has them."""
@@ -253,13 +246,7 @@ def coarse_renderers(
     network, second = several.network, None
     if single_view is not None:
         network, second = open_network(SingleViewModel, single_view), several.network
-    alone = CoarseRenderer(
-        network,
-        second=second,
-        second_share=second_share,
-        proportions=None if proportions is None else open_network(ProportionMemory, proportions),
-        proportions_share=proportions_share,
-    )
+    alone = CoarseRenderer(network, second=second, second_share=second_share)
     return alone.to(device), several.to(device)
 
 

@@ -125,6 +125,18 @@ def test_a_single_view_network_draws_the_main_views_with_the_reconstruction(run,
         assert pipeline.view_interpolation.coarse.second is None
 
 
+def test_a_base_keeps_how_its_two_networks_are_mixed(run, tmp_path):
+    """Whether a single-view network, a reconstruction or another denoiser is what comes."""
+    torch.manual_seed(2)
+    many = save_network(LargeReconstructionModel.preset("tiny", image_size=64), tmp_path / "many")
+    single = save_network(SingleViewModel.preset("tiny", image_size=64), tmp_path / "single")
+    share = ["main_views.coarse.second_share=0.125"]
+    base = assemble(tmp_path / "base", [run, many, single], base=None, preset="tiny", settings=share)
+    for number, part in enumerate((run, many, single)):
+        again = assemble(tmp_path / str(number), [part], base=base, preset="tiny")
+        assert InfiniteMeshPipeline.from_pretrained(again).main_views.coarse.second_share == 0.125
+
+
 def test_named_networks_are_stored_in_8_bits_and_carried_on_as_floats(run, reconstruction, tmp_path):
     """Rounded once, from the weights that the run wrote; an export of them is in half precision again."""
     chosen = ["--base", "none", "--preset", "tiny", "--eight-bit", "reconstruction", "multiview_unet"]

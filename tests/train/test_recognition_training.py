@@ -201,10 +201,10 @@ def test_coarse_renders_of_a_front_alone_are_made_as_the_options_say(has_single,
     several_network = LargeReconstructionModel.preset("tiny", image_size=64)
     reconstruction = save_network(several_network, tmp_path / "reconstruction")
     single = save_network(SingleViewModel.preset("tiny", image_size=64), tmp_path / "single") if has_single else None
-    alone, several = coarse_renderers(reconstruction, single, second_share=0.2, proportions_share=0.7)
-    assert (alone.second_share, alone.proportions_share, alone.proportions) == (0.2, 0.7, None)
+    alone, several = coarse_renderers(reconstruction, single, second_share=0.2)
+    assert alone.second_share == 0.2
     assert alone.second is several.network if has_single else alone.network is several.network
-    assert several.second is None and several.proportions is None
+    assert several.second is None
     with pytest.raises(InputError, match="second_share"):
         coarse_renderers(reconstruction, single, second_share=2.0)
 
