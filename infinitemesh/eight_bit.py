@@ -66,7 +66,7 @@ def _rounded(tensor: Float[Tensor, "..."], most: int) -> tuple[Int8[Tensor, "...
     rows = tensor.detach().float().reshape(num_rows(tensor.shape), -1)
     mantissa, exponent = torch.frexp(rows.abs().amax(dim=1) / most)
     scale = torch.ldexp((mantissa * 2**SCALE_BITS).ceil() / 2**SCALE_BITS, exponent)
-    scale = scale.where(scale >= torch.finfo(torch.float32).tiny, 0)  # a row below 1e-37 is zeros too
+    scale = scale.where(scale >= torch.finfo(torch.float32).tiny, 0)  # a row below 1e-36 or so is zeros too
     levels = torch.round(rows / scale.where(scale > 0, torch.inf)[:, None])
     return levels.to(torch.int8).reshape(tensor.shape), scale
 

@@ -28,26 +28,33 @@ def from_efficientnet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The network's tensors from a kernel and the four of its batch norm, a layer at a time, the classifier last."""
     with torch.device("meta"):
         wanted = EfficientNetLite("lite0").state_dict()
-    stored = iter([value for key, value in state.items() if not key.endswith("num_batches_tracked")])
+    stored = iter([(key, value) for key, value in state.items() if not key.endswith("num_batches_tracked")])
     ours = {}
-    for name in wanted:
+    for name, like in wanted.items():
         if not name.endswith(".weight"):
             continue
-        layer = name.removesuffix("weight")
-        kernel, *norm = (_next(stored, name) for _ in range(1 + len(NORM)))
-        width = len(wanted[name])
-        if kernel.shape != wanted[name].shape or any(value.shape != (width,) for value in norm):
-            raise CheckpointError(f"this is no EfficientNet-lite0: {name} is {tuple(wanted[name].shape)}")
-        gain, bias, mean, variance = norm
+        kernel = _next(stored, "weight", like.shape)
+        gain, bias, mean, variance = (_next(stored, part, (len(like),)) for part in NORM)
         factor = gain / (variance + EPSILON).sqrt()
-        ours[name], ours[layer + "bias"] = kernel * factor[:, None, None, None], bias - mean * factor
+        ours[name] = kernel * factor[:, None, None, None]
+        ours[name.removesuffix("weight") + "bias"] = bias - mean * factor
+    width = wanted["head.weight"].shape[0]
+    classes = len(_next(stored, "weight", (None, width)))
+    _next(stored, "bias", (classes,))
+    for key, _ in stored:
+        raise CheckpointError(f"this is no EfficientNet-lite0: {key} comes after its classifier")
     return ours
 
 
-def _next(stored: Iterator[Tensor], name: str) -> Tensor:
-    value = next(stored, None)
-    if value is None:
-        raise CheckpointError(f"this is no EfficientNet-lite0: it ends before {name}")
+def _next(stored: Iterator[tuple[str, Tensor]], part: str, shape: Sequence[int | None]) -> Tensor:
+    """The next tensor, which must be a layer's `part`; a `shape` has None for any length."""
+    key, value = next(stored, ("nothing", torch.empty(0)))
+    is_alike = len(value.shape) == len(shape) and all(a in (b, None) for a, b in zip(shape, value.shape, strict=True))
+    if key.rsplit(".", 1)[-1] != part or not is_alike:
+        sizes = " x ".join("any" if size is None else str(size) for size in shape)
+        raise CheckpointError(
+            f"this is no EfficientNet-lite0: {key} {tuple(value.shape)} stands where a {part} of {sizes} is due"
+        )
     return value.float()
 
 

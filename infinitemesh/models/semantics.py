@@ -51,8 +51,7 @@ class SemanticFeatures(nn.Module):
         recognition: EfficientNetName | None = None,
     ):
         """`layers` of the backbone are used, its features after a third, two thirds and all of them. Views are shown
-        to it at `size` pixels over white. In training, `hidden` is the share of views that it says nothing about, and
-        a tenth of what is recognised is dropped."""
+        to it at `size` pixels over white."""
         super().__init__()
         self.size, self.taps = size, tuple(dict.fromkeys((layers // 3, 2 * layers // 3, layers - 1)))
         self.backbone = ViT(dim, layers, heads, 3, PATCH, size // PATCH, modulated=False)
@@ -62,7 +61,7 @@ class SemanticFeatures(nn.Module):
         for layer in (self.to_tokens, self.to_pixels):
             for parameter in () if layer is None else layer.parameters():
                 nn.init.zeros_(parameter)
-        self.hidden = 0.0
+        self.hidden = 0.0  # in training, the share of views of which the backbone says nothing
         self.recognition = self.recognised = None
         if recognition is not None:
             self.recognition = EfficientNetLite(recognition)

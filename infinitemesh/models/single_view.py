@@ -16,7 +16,7 @@ from infinitemesh.messages import nearest
 from infinitemesh.models.lrm import LargeReconstructionModel
 from infinitemesh.types import Camera
 
-ROUNDED = 0.02  # relative; storing in 8 bits moves a matrix by less than 0.01
+ROUNDED = 0.1  # relative; storing in 6 bits moves a matrix by up to 0.09, in 8 bits by less than 0.01
 
 
 class SingleViewModel(LargeReconstructionModel):

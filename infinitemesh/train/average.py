@@ -19,15 +19,17 @@ from infinitemesh.hub import load_network, save_network
 from infinitemesh.models.lrm import LargeReconstructionModel
 
 FROZEN = ("semantics.backbone.", "semantics.recognition.")
-STARTED_AT_ZERO = ("projection_lift.mix_spread.", "semantics.")  # parts that the first may be without
+STARTED_AT_ZERO = ("projection_lift.mix_spread.", "semantics.")  # parts that the first may be without,
+BEHIND_A_ZERO = ("semantics.recognised.boiled.",)  # and what in them comes before the layers that started so
 
 
 @torch.no_grad()
 def averaged(first: str | Path, second: str | Path, share: float = 0.5) -> LargeReconstructionModel:
     """The second network, each tensor moved to (1 - share) of the first's and `share` of its own.
 
-    Tensors of parts that the first is without, and that start as no change, count as zero there. What is frozen is
-    the second's. Raises InputError for a share outside [0, 1], CheckpointError for networks that do not fit.
+    Tensors of parts that the first is without, and that start as no change, count as zero there: such a part says
+    `share` of what it says in the second. What is frozen is the second's. Raises InputError for a share outside
+    [0, 1], CheckpointError for networks that do not fit.
     """
     if not 0 <= share <= 1:
         raise InputError(f"the share of the second network is in [0, 1], got {share}")
@@ -41,7 +43,7 @@ def averaged(first: str | Path, second: str | Path, share: float = 0.5) -> Large
             f"{second} was not trained on from {first}: {', '.join(sorted(strange)[:5])} are not in both"
         )
     for name, tensor in after.items():
-        if not name.startswith(FROZEN):
+        if not name.startswith(FROZEN) and (name in before or not name.startswith(BEHIND_A_ZERO)):
             tensor.copy_(torch.lerp(before.get(name, torch.zeros_like(tensor)), tensor, share))
     return network
 

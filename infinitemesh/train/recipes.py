@@ -74,6 +74,7 @@ class ReconstructionRecipe(Recipe):
             start_from=None,
             semantics=None,
             recognition=None,
+            hidden_semantics=0.0,
             data=data,
             surface=surface,
         )

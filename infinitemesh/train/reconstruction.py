@@ -38,6 +38,7 @@ from infinitemesh.train.view_groups import GroupOptions, photograph_samples
 from infinitemesh.types import Camera
 
 ADDITIONS = ("projection_lift.mix_spread.", "projection_lift.context.", "semantics.")  # parts that start as no change
+PARTS_OF_MODEL = {"semantics": "model.semantic_layers", "recognition": "model.recognition"}
 VIEWS_OF_12 = {  # which of a ring of twelve a network is shown
     12: tuple(range(12)),
     8: (0, 1, 3, 4, 6, 7, 9, 10),
@@ -106,6 +107,8 @@ class ReconstructionOptions:
     def __post_init__(self) -> None:
         if self.network == "single" and set(self.data.num_views) != {1}:
             raise InputError(f"a network of one view is shown one in every step: num_views is {self.data.num_views}")
+        if not 0 <= self.hidden_semantics <= 1:
+            raise InputError(f"hidden_semantics is a share of views in [0, 1], got {self.hidden_semantics}")
 
 
 @dataclass(frozen=True)
@@ -260,21 +263,22 @@ def _replayed(buffer: ReplayBuffer, num: int, refresh: int, generator: torch.Gen
 
 def started(options: ReconstructionOptions) -> LargeReconstructionModel:
     """A fresh network, or a trained one; `options.model` may add parts to a trained one that it starts without."""
-    cls = _class_of(options)
-    model = _continued(options) if options.start_from else cls.preset(options.preset, **options.model)
+    model, missing = _continued(options)
     semantics = model.semantics
-    if options.semantics is not None:
-        _take_frozen(semantics and semantics.backbone, options.semantics, "model.semantic_layers")
-    elif semantics is not None and (options.start_from is None or "semantic_layers" in options.model):
-        raise CheckpointError("semantic layers are never trained: give `semantics`, a file that convert.dinov2 made")
-    if options.recognition is not None:
-        _take_frozen(semantics and semantics.recognition, options.recognition, "model.recognition")
-    elif semantics is not None and semantics.recognition is not None and "recognition" in options.model:
-        raise CheckpointError(
-            "a recognition is never trained: give `recognition`, a file that convert.efficientnet made"
-        )
+    backbone = None if semantics is None else semantics.backbone
+    recognition = None if semantics is None else semantics.recognition
+    for part, name, file, setting, maker in (
+        (backbone, "semantics.backbone.", options.semantics, "semantics", "dinov2"),
+        (recognition, "semantics.recognition.", options.recognition, "recognition", "efficientnet"),
+    ):
+        if file is not None:
+            _take_frozen(part, file, setting)
+        elif any(key.startswith(name) for key in missing):
+            raise CheckpointError(f"{name}* is never trained: give `{setting}`, a file that convert.{maker} made")
     if semantics is not None:
         semantics.hidden = options.hidden_semantics
+    if options.hidden_semantics and recognition is None:
+        raise InputError("hidden_semantics makes a network listen to its recognition, and there is none: leave it at 0")
     return model
 
 
@@ -282,12 +286,15 @@ def _class_of(options: ReconstructionOptions) -> type[LargeReconstructionModel]:
     return LargeReconstructionModel if options.network == "views" else SingleViewModel
 
 
-def _continued(options: ReconstructionOptions) -> LargeReconstructionModel:
-    assert options.start_from is not None
+def _continued(options: ReconstructionOptions) -> tuple[LargeReconstructionModel, list[str]]:
+    """A network, and the names of its tensors that are not trained yet."""
     cls = _class_of(options)
+    if options.start_from is None:
+        fresh = cls.preset(options.preset, **options.model)
+        return fresh, list(fresh.state_dict())
     trained = open_network(cls, options.start_from)
     if not options.model:
-        return trained
+        return trained, []
     values = {name: value for name, value in trained.config.items() if not name.startswith("_")}
     model = cls(**{**values, **options.model})  # from_config forgets values new to the file
     missing, unexpected = model.load_state_dict(trained.state_dict(), strict=False)
@@ -297,18 +304,20 @@ def _continued(options: ReconstructionOptions) -> LargeReconstructionModel:
             f"{options.start_from} cannot be continued with {options.model}: {', '.join(other[:5])} do not fit; "
             f"only {' and '.join(ADDITIONS)} can be added to trained weights"
         )
-    return model
+    return model, missing
 
 
 def _take_frozen(part: nn.Module | None, file: Path, setting: str) -> None:
-    """Weights that are never trained, into a part of the network that `setting` of its recipe asks for."""
+    """Weights that are never trained, into the part of the network that is for them."""
     if part is None:
-        raise CheckpointError(f"{file} is for a network with semantics: set {setting} in the recipe")
+        raise CheckpointError(
+            f"{file} is for a network with {setting}, and this has none: set {PARTS_OF_MODEL[setting]} in the recipe"
+        )
     state = {name: value.float() for name, value in read_checkpoint(file).items()}
     try:
         part.load_state_dict(state)
     except RuntimeError as error:
-        raise CheckpointError(f"{file} does not fit the semantics of this network: {error}") from error
+        raise CheckpointError(f"{file} does not fit the {setting} of this network: {error}") from error
 
 
 class PointSupervised(nn.Module):

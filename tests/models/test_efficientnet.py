@@ -199,21 +199,34 @@ def test_a_damaged_file_of_the_old_format_is_refused(tmp_path):
         read_checkpoint(tmp_path / "cut.pth")
 
 
+def _swapped(state):
+    """The first norm's bias before its weight."""
+    items = list(state.items())
+    first = next(k for k, (name, _) in enumerate(items) if name.endswith(".bias"))
+    items[first - 1 : first + 1] = items[first - 1 : first + 1][::-1]
+    return dict(items)
+
+
 def _transposed(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     return {key: value.transpose(0, 1) if key == name else value for key, value in state.items()}
 
 
-@pytest.mark.parametrize("wrong", ["other network", "nothing", "short", "kernel", "norm"])
+@pytest.mark.parametrize(
+    "wrong", ["other network", "nothing", "short", "kernel", "norm", "order", "classless", "longer"]
+)
 def test_a_wrong_file_is_refused_and_nothing_is_written(wrong, published, tmp_path):
     right = published.state_dict()
     first_norm = next(name for name in right if name.endswith("running_var"))
     head = next(name for name in right if name.startswith("head"))
     state, says = {
-        "other network": lambda: (SingleViewModel.preset("tiny").state_dict(), r"stem\.weight is \(32, 3, 3, 3\)"),
-        "nothing": lambda: ({}, r"ends before stem\.weight"),
-        "short": lambda: (dict(list(right.items())[: list(right).index(head) + 3]), r"ends before head\.weight"),
-        "kernel": lambda: (_transposed(right, head), r"head\.weight is \(1280, 320, 1, 1\)"),
-        "norm": lambda: (right | {first_norm: torch.ones(31)}, r"stem\.weight is"),
+        "other network": lambda: (SingleViewModel.preset("tiny").state_dict(), "where a weight of 32 x 3 x 3 x 3 is"),
+        "nothing": lambda: ({}, r"nothing \(0,\) stands where a weight of 32 x 3 x 3 x 3 is due"),
+        "short": lambda: (dict(list(right.items())[: list(right).index(head) + 3]), "nothing .* where a running_mean"),
+        "kernel": lambda: (_transposed(right, head), r"where a weight of 1280 x 320 x 1 x 1 is due"),
+        "norm": lambda: (right | {first_norm: torch.ones(31)}, r"running_var \(31,\) stands where a running_var of 32"),
+        "order": lambda: (_swapped(right), r"\.bias \(32,\) stands where a weight of 32 is due"),
+        "classless": lambda: (dict(list(right.items())[:-2]), "nothing .* where a weight of any x 1280 is due"),
+        "longer": lambda: (right | {"extra.weight": torch.ones(3)}, r"extra\.weight comes after its classifier"),
     }[wrong]()
     with pytest.raises(CheckpointError, match=says):
         from_efficientnet(state)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from infinitemesh.eight_bit import fits_int6, from_int6, to_int6
 from infinitemesh.errors import CheckpointError, InputError
 from infinitemesh.models.lrm import LargeReconstructionModel
 from infinitemesh.models.single_view import PRESETS, SingleViewModel, share_backbone
@@ -61,4 +62,13 @@ def test_a_backbone_is_shared_where_it_is_the_same_but_for_rounding():
     single.semantics.backbone.load_state_dict(rounded)
     share_backbone(single, many)
     assert single.semantics.backbone is many.semantics.backbone
+    wide = SEMANTICS | dict(semantic_dim=48)
+    torch.nn.init.normal_((many := LargeReconstructionModel.preset("tiny", **wide)).semantics.to_tokens.weight)
+    single = SingleViewModel.preset("tiny", **wide)
+    rounded = dict(many.semantics.backbone.state_dict())
+    for name, value in rounded.items():
+        if fits_int6(value):
+            rounded[name] = from_int6(*to_int6(value), name, value.shape)
+    single.semantics.backbone.load_state_dict(rounded)
+    share_backbone(single, many)
     share_backbone(SingleViewModel.preset("tiny"), many)  # without semantics there is nothing to share

@@ -85,14 +85,19 @@ def test_a_fresh_network_takes_what_is_frozen_from_its_files(files):
 def test_a_recognition_without_a_file_and_a_file_without_a_recognition_are_refused(files, tmp_path):
     with pytest.raises(CheckpointError, match=r"give `recognition`, a file that convert\.efficientnet made"):
         started(options(model=SEMANTICS | RECOGNITION, semantics=files.backbone))
-    with pytest.raises(CheckpointError, match=r"set model\.recognition"):
+    with pytest.raises(CheckpointError, match="for a network with recognition, and this has none"):
         started(options(model=SEMANTICS, semantics=files.backbone, recognition=files.recognition))
-    with pytest.raises(CheckpointError, match=r"set model\.recognition"):
+    with pytest.raises(CheckpointError, match="for a network with recognition, and this has none"):
         started(options(recognition=files.recognition))
     with pytest.raises(CheckpointError, match=r"backbone\.safetensors does not fit"):
         started(options(model=SEMANTICS | RECOGNITION, semantics=files.backbone, recognition=files.backbone))
     with pytest.raises(InputError, match="set semantic_layers"):
         started(options(model=RECOGNITION, recognition=files.recognition))
+    with pytest.raises(InputError, match="hidden_semantics makes a network listen"):
+        started(options(model=SEMANTICS, semantics=files.backbone, hidden_semantics=0.5))
+    for share in (-0.1, 1.5):
+        with pytest.raises(InputError, match="hidden_semantics is a share"):
+            options(hidden_semantics=share)
 
 
 @pytest.mark.parametrize("had_semantics", [True, False])
@@ -115,7 +120,8 @@ def test_weights_without_a_recognition_go_on_with_one(had_semantics, files, tmp_
     views = front()
     assert torch.equal(model(*views), trained(*views))
 
-    again = started(options(start_from=save_network(model, tmp_path / "with"), hidden_semantics=0.5))
+    saved, told_again = save_network(model, tmp_path / "with"), SEMANTICS | RECOGNITION
+    again = started(options(start_from=saved, model=told_again, hidden_semantics=0.5))  # it has them: no files
     assert tensors_of(files.recognition, again.semantics.recognition) and again.semantics.hidden == 0.5
     assert all(torch.equal(again.state_dict()[name], value) for name, value in after.items())
 
@@ -186,11 +192,16 @@ def test_an_average_has_the_seconds_frozen_parts_and_the_mean_of_all_others(firs
     before, after = first.state_dict(), second.state_dict()
     assert mean.state_dict().keys() == after.keys()
     for name, value in mean.state_dict().items():
-        if name.startswith(FROZEN):
+        if name.startswith(FROZEN) or (name not in before and ".boiled." in name):
             assert torch.equal(value, after[name]), name
         else:
             other = before.get(name, torch.zeros_like(value))
             assert_close(value, other + share * (after[name] - other), msg=name)
+    if first_has == "semantics":  # what is new says `share` of what it says in the second
+        named = torch.rand(3, second.semantics.recognition.dim)
+        added = [each.semantics.recognised.eval() for each in (mean, second)]
+        ours, theirs = (each.to_tokens(each(named)) for each in added)
+        assert_close(ours, share * theirs)
     if first_has == "recognition":
         with pytest.raises(CheckpointError, match="was not trained on from"):
             averaged(tmp_path / "2", save_network(LargeReconstructionModel.preset("tiny", **SEMANTICS), tmp_path / "3"))
