@@ -212,6 +212,15 @@ def test_integers_and_scales_may_lie_in_different_shards(saved):
     torch.testing.assert_close(hub.load_network(Mixed, folder).state_dict(), expected, rtol=0, atol=0)
 
 
+def refuses(folder, edit, message):
+    """Edited tensors are refused with this message."""
+    tensors = load_file(folder / hub.WEIGHTS)
+    edit(tensors)
+    save_file(tensors, folder / hub.WEIGHTS)
+    with pytest.raises(CheckpointError, match=message):
+        hub.load_network(Mixed, folder)
+
+
 W = "linear.weight"
 
 
@@ -242,11 +251,7 @@ W = "linear.weight"
 )
 def test_damaged_tensors_are_named(saved, edit, message):
     _, folder = saved
-    tensors = load_file(folder / hub.WEIGHTS)
-    edit(tensors)
-    save_file(tensors, folder / hub.WEIGHTS)
-    with pytest.raises(CheckpointError, match=message):
-        hub.load_network(Mixed, folder)
+    refuses(folder, edit, message)
 
 
 @in_6_bits
@@ -294,11 +299,7 @@ def test_damaged_tensors_are_named(saved, edit, message):
 )
 def test_damaged_tensors_in_6_bits_are_named(saved, edit, message):
     _, folder = saved
-    tensors = load_file(folder / hub.WEIGHTS)
-    edit(tensors)
-    save_file(tensors, folder / hub.WEIGHTS)
-    with pytest.raises(CheckpointError, match=message):
-        hub.load_network(Mixed, folder)
+    refuses(folder, edit, message)
 
 
 def test_a_file_that_is_cut_off_is_damaged(saved):

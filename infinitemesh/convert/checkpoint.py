@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from infinitemesh.errors import CheckpointError
+from infinitemesh.files import atomic_write
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 MANY = 5  # names shown in one message
@@ -42,6 +43,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path} is no flat dictionary of tensors")
     return state
+
+
+def write_halves(tensors: Mapping[str, Tensor], path: Path, *, overwrite: bool = False) -> None:
+    """Tensors in half precision as .safetensors, whole or not at all."""
+    halves = {name: value.half().contiguous() for name, value in tensors.items()}
+    with atomic_write(path, overwrite=overwrite) as temporary:
+        save_file(halves, temporary, metadata={"format": "pt"})
 
 
 def renamed(state: Mapping[str, Tensor], names: Mapping[str, str], *, what: str) -> dict[str, Tensor]:

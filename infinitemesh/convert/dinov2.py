@@ -16,12 +16,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from safetensors.torch import save_file
 from torch import Tensor
 
-from infinitemesh.convert.checkpoint import read_checkpoint
+from infinitemesh.convert.checkpoint import read_checkpoint, write_halves
 from infinitemesh.errors import CheckpointError, MissingBackend
-from infinitemesh.files import atomic_write
 
 SIDE = 16
 POSITION_OFFSET = 0.1  # as its authors resize positions
@@ -115,9 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--overwrite", action="store_true")
     args = parser.parse_args(arguments)
     state = read_onnx(args.source) if args.source.suffix == ".onnx" else read_checkpoint(args.source)
-    tensors = {name: value.half().contiguous() for name, value in from_dinov2(state, args.layers).items()}
-    with atomic_write(args.out, overwrite=args.overwrite) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+    tensors = from_dinov2(state, args.layers)
+    write_halves(tensors, args.out, overwrite=args.overwrite)
     sys.stdout.write(f"{args.out}: {len(tensors)} tensors\n")
 
 

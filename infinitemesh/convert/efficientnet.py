@@ -12,12 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from infinitemesh.convert.checkpoint import read_checkpoint
+from infinitemesh.convert.checkpoint import read_checkpoint, write_halves
 from infinitemesh.errors import CheckpointError
-from infinitemesh.files import atomic_write
 from infinitemesh.models.efficientnet import EfficientNetLite
 
 EPSILON = 1e-3  # of TensorFlow's batch norms
@@ -64,11 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--overwrite", action="store_true")
     args = parser.parse_args(arguments)
-    tensors = {
-        name: value.half().contiguous() for name, value in from_efficientnet(read_checkpoint(args.source)).items()
-    }
-    with atomic_write(args.out, overwrite=args.overwrite) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+    tensors = from_efficientnet(read_checkpoint(args.source))
+    write_halves(tensors, args.out, overwrite=args.overwrite)
     sys.stdout.write(f"{args.out}: {len(tensors)} tensors\n")
 
 

@@ -99,7 +99,7 @@ class CoarseRenderer(nn.Module):
         if len(answers) == 1:
             return answers[0]
         one, other = answers if up_to is None else (answer.clamp(-up_to, up_to) for answer in answers)
-        return torch.lerp(one, other, self.second_share)
+        return one * (1 - self.second_share) + other * self.second_share
 
 
 class _FieldReader:

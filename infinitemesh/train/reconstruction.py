@@ -38,7 +38,6 @@ from infinitemesh.train.view_groups import GroupOptions, photograph_samples
 from infinitemesh.types import Camera
 
 ADDITIONS = ("projection_lift.mix_spread.", "projection_lift.context.", "semantics.")  # parts that start as no change
-PARTS_OF_MODEL = {"semantics": "model.semantic_layers", "recognition": "model.recognition"}
 VIEWS_OF_12 = {  # which of a ring of twelve a network is shown
     12: tuple(range(12)),
     8: (0, 1, 3, 4, 6, 7, 9, 10),
@@ -268,13 +267,13 @@ def started(options: ReconstructionOptions) -> LargeReconstructionModel:
     backbone = None if semantics is None else semantics.backbone
     recognition = None if semantics is None else semantics.recognition
     for part, name, file, setting, maker in (
-        (backbone, "semantics.backbone.", options.semantics, "semantics", "dinov2"),
+        (backbone, "semantics.backbone.", options.semantics, "semantic_layers", "dinov2"),
         (recognition, "semantics.recognition.", options.recognition, "recognition", "efficientnet"),
     ):
         if file is not None:
             _take_frozen(part, file, setting)
         elif any(key.startswith(name) for key in missing):
-            raise CheckpointError(f"{name}* is never trained: give `{setting}`, a file that convert.{maker} made")
+            raise CheckpointError(f"{name}* is never trained: give a file for it, which convert.{maker} makes")
     if semantics is not None:
         semantics.hidden = options.hidden_semantics
     if options.hidden_semantics and recognition is None:
@@ -310,9 +309,7 @@ def _continued(options: ReconstructionOptions) -> tuple[LargeReconstructionModel
 def _take_frozen(part: nn.Module | None, file: Path, setting: str) -> None:
     """Weights that are never trained, into the part of the network that is for them."""
     if part is None:
-        raise CheckpointError(
-            f"{file} is for a network with {setting}, and this has none: set {PARTS_OF_MODEL[setting]} in the recipe"
-        )
+        raise CheckpointError(f"{file} is for a network with {setting}: set model.{setting} in the recipe")
     state = {name: value.float() for name, value in read_checkpoint(file).items()}
     try:
         part.load_state_dict(state)
