@@ -58,8 +58,7 @@ def train_run(
     processes = PartialState(cpu=device == "cpu")
     if processes.num_processes > 1 and device == "cuda":
         device = str(processes.device)
-    pack = load_packs(packs, device=device, texture_px=16 if smoke else None)
-    pack = reweighted(pack, source_weights or {})
+    pack = objects_of(packs, device=device, source_weights=source_weights, smoke=smoke)
     if processes.num_processes > 1:  # each has its own objects: half the points to make, twice the variety a step
         pack = take_objects(pack, torch.arange(processes.process_index, len(pack), processes.num_processes))
     log.info("%d objects", len(pack))
@@ -67,6 +66,14 @@ def train_run(
     torch.manual_seed(loop.seed)  # fresh weights are the seed's too
     task = recipe.task(Ingredients(pack, perceptual, loop.seed))
     return train(task, loop, out, resume=resume)
+
+
+def objects_of(
+    packs: Sequence[Path], *, device: str, source_weights: Mapping[str, float] | None, smoke: bool
+) -> ObjectPack:
+    """What is trained on, before processes share it out."""
+    pack = load_packs(packs, device=device, texture_px=16 if smoke else None)
+    return reweighted(pack, source_weights or {})
 
 
 def train_command(arguments: Sequence[str]) -> Progress:

@@ -107,7 +107,7 @@ class ViewsRecipe(Recipe):
 
     def smoke(self) -> "ViewsRecipe":
         groups = replace(self.options.groups, supersample=1)
-        cache = CacheOptions(entries=4, at_once=2, first=2, every=1)
+        cache = CacheOptions(entries=4, at_once=2, first=2, every=1, folder=self.options.cache.folder)
         none = dict.fromkeys(("autoencoder", "reconstruction", "single_view", "start_from"))
         pictures = replace(self.options.pictures, views=min(self.options.pictures.views, 2))
         return ViewsRecipe(

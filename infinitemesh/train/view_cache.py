@@ -5,12 +5,12 @@
     groups = cache.draw("between", 48, generator)
 
 Batch k of a kind is a function of (seed, kind, k), and how many there are is one of the step: a resumed run finds the
-cache of an uninterrupted one. In a `folder`, the first batches outlive the process.
+cache of an uninterrupted one. In a `folder`, the first batches outlive the process, and several processes can make
+them (`infinitemesh.train.fill_cache`).
 """
 
 import hashlib
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,13 +23,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from infinitemesh.errors import CheckpointError, InputError
-from infinitemesh.files import atomic_write, write_json
+from infinitemesh.files import atomic_write
 from infinitemesh.stages.coarse import CoarseRenderer
 from infinitemesh.stages.seeds import derive_seed
 from infinitemesh.train.view_groups import KINDS, GroupMaker, Kind, ViewGroups
 from infinitemesh.types import Camera
-
-log = logging.getLogger(__name__)
 
 ENTRIES_PER_FILE = 1024  # about a gigabyte
 HALF = ("latents", "coarse", "clean")
@@ -73,19 +71,32 @@ class ViewCache:
     def advance(self, step: int) -> None:
         """Makes the batches that are due by `step` and missing; the first call makes, or reads, the first ones."""
         options = self.options
-        first: dict[Kind, int] = {
-            kind: min(options.first or options.of(kind), options.of(kind)) // options.at_once for kind in self.kinds
-        }
         if options.folder is not None and not any(self.made.values()):
-            self._first_from(options.folder, first)
+            self._first_from(options.folder)
         later = step // options.every if options.every else 0
-        self._fill({kind: batches + later for kind, batches in first.items()})
+        self._fill({kind: batches + later for kind, batches in self._first().items()})
 
     def draw(self, kind: Kind, num: int, generator: torch.Generator) -> ViewGroups:
         """Random entries, with repetition."""
         filled = min(self.made[kind] * self.options.at_once, self.options.of(kind))
         device = self.maker.pack.device
         return self.stores[kind].rows(torch.randint(filled, (num,), generator=generator, device=device))
+
+    def keep(self, part: int = 0, parts: int = 1) -> None:
+        """Makes those of the first entries that `folder` lacks, without keeping them in memory.
+
+        Files part, part + parts, ... of it: several processes make a folder together, bit for bit that of one.
+        """
+        if self.options.folder is None or not 0 <= part < parts:
+            raise InputError(f"part {part} of {parts} of a cache needs cache.folder, and parts count from 0")
+        for kind, batches, file in self._files(self.options.folder)[part::parts]:
+            if not file.is_file():
+                self._save(file, [_columns(self._make(kind, k)) for k in batches])
+
+    def _make(self, kind: Kind, k: int) -> ViewGroups:
+        generator = torch.Generator(self.maker.pack.device)
+        generator.manual_seed(derive_seed(self.seed, "view_cache", kind, k))
+        return self.maker.make(kind, self.options.at_once, generator)
 
     def _fill(self, wanted: Mapping[Kind, int]) -> None:
         """`wanted` counts batches, those that were written over included."""
@@ -98,34 +109,44 @@ class ViewCache:
         bar = tqdm(desc="view cache", total=len(due), disable=len(due) <= len(self.kinds), mininterval=5)
         for k, kind in sorted(due):
             bar.update()
-            generator = torch.Generator(self.maker.pack.device)
-            generator.manual_seed(derive_seed(self.seed, "view_cache", kind, k))
-            groups = self.maker.make(kind, self.options.at_once, generator)
-            self.stores[kind].write(k % kept[kind] * self.options.at_once, groups)
+            self.stores[kind].put(k % kept[kind] * self.options.at_once, _columns(self._make(kind, k)))
         self.made = {kind: max(self.made[kind], wanted[kind]) for kind in self.kinds}
 
-    def _first_from(self, folder: Path, first: Mapping[Kind, int]) -> None:
-        """Reads the first entries, or makes them and writes them."""
-        name = self.fingerprint()
-        files: dict[tuple[Kind, int], Path] = {
-            (kind, begin): folder / f"{name}-{kind}-{begin:06d}.safetensors"
-            for kind in self.kinds
-            for begin in range(0, first[kind] * self.options.at_once, ENTRIES_PER_FILE)
+    def _first(self) -> dict[Kind, int]:
+        """Batches before the first step."""
+        options = self.options
+        return {
+            kind: min(options.first or options.of(kind), options.of(kind)) // options.at_once for kind in self.kinds
         }
-        index = folder / f"{name}.json"
-        if index.is_file():
-            for (kind, begin), file in files.items():
-                self.stores[kind].load(begin, file, self.maker.pack.device)
-            self.made = dict(first)
-            return
-        self._fill(first)
-        folder.mkdir(parents=True, exist_ok=True)
-        for (kind, begin), file in files.items():
-            self.stores[kind].save(
-                slice(begin, min(begin + ENTRIES_PER_FILE, first[kind] * self.options.at_once)), file
-            )
-        write_json(index, self._description(), overwrite=True)
-        log.info("view cache kept in %s", index)
+
+    def _files(self, folder: Path) -> list[tuple[Kind, range, Path]]:
+        """Of the first entries: which batches each file holds."""
+        name, each = self.fingerprint(), max(1, ENTRIES_PER_FILE // self.options.at_once)
+        return [
+            (kind, range(begin, min(begin + each, batches)), folder / f"{name}-{kind}-{begin:06d}.safetensors")
+            for kind, batches in self._first().items()
+            for begin in range(0, batches, each)
+        ]
+
+    def _first_from(self, folder: Path) -> None:
+        """Reads the first entries; files that are missing are made and written."""
+        files = self._files(folder)
+        for kind, batches, file in tqdm(files, desc="view cache", mininterval=5):
+            if file.is_file():
+                columns = _load(file, self.maker.pack.device)
+            else:
+                columns = self._save(file, [_columns(self._make(kind, k)) for k in batches])
+            self.stores[kind].put(batches[0] * self.options.at_once, columns)
+        self.made = self._first()
+
+    def _save(self, file: Path, batches: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """As they are kept: in half precision where the options say so."""
+        joined = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+        columns = {name: _as_kept(name, values, half=self.options.half) for name, values in joined.items()}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(file, overwrite=True) as temporary:
+            save_file({name: column.cpu().contiguous() for name, column in columns.items()}, temporary)
+        return columns
 
     def _description(self) -> dict:
         options, maker = self.options, self.maker
@@ -155,9 +176,6 @@ class _Store:
         self.capacity, self.half = capacity, half
         self.columns: dict[str, Tensor] = {}
 
-    def write(self, begin: int, groups: ViewGroups) -> None:
-        self._put(begin, _columns(groups))
-
     def rows(self, index: Int[Tensor, " n"]) -> ViewGroups:
         part = {name: column[index] for name, column in self.columns.items()}
         part |= {name: part[name].float() for name in HALF if name in part}
@@ -173,23 +191,24 @@ class _Store:
             part["clean"],
         )
 
-    def save(self, rows: slice, file: Path) -> None:
-        with atomic_write(file, overwrite=True) as temporary:
-            save_file({name: column[rows].cpu().contiguous() for name, column in self.columns.items()}, temporary)
-
-    def load(self, begin: int, file: Path, device: torch.device) -> None:
-        try:
-            self._put(begin, load_file(file, device=str(device)))
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{file} of the view cache cannot be read ({error}); delete the folder") from error
-
-    def _put(self, begin: int, part: dict[str, Tensor]) -> None:
-        for name, values in part.items():
-            dtype = torch.float16 if self.half and name in HALF else values.dtype
+    def put(self, begin: int, part: dict[str, Tensor]) -> None:
+        for name, given in part.items():
+            values = _as_kept(name, given, half=self.half)
             if name not in self.columns:
                 shape = (self.capacity, *values.shape[1:])
-                self.columns[name] = torch.zeros(shape, dtype=dtype, device=values.device)
-            self.columns[name][begin : begin + len(values)] = values.to(dtype)
+                self.columns[name] = torch.zeros(shape, dtype=values.dtype, device=values.device)
+            self.columns[name][begin : begin + len(values)] = values
+
+
+def _as_kept(name: str, values: Tensor, *, half: bool) -> Tensor:
+    return values.half() if half and name in HALF else values
+
+
+def _load(file: Path, device: torch.device) -> dict[str, Tensor]:
+    try:
+        return load_file(file, device=str(device))
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file} of the view cache cannot be read ({error}); delete the folder") from error
 
 
 def _columns(groups: ViewGroups) -> dict[str, Tensor]:

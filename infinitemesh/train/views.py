@@ -93,12 +93,7 @@ class ViewsTask(Task):
             nn.Module.to(unet, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if options.compile:
             unet.compile(dynamic=False)
-        size = PIXELS_PER_LATENT * int(unet.config["sample_size"])
-        encoder = deepcopy(self.autoencoder)
-        nn.Module.to(encoder, device, torch.float16 if device.type == "cuda" else torch.float32)
-        front_coarse, coarse = _coarse(options, size, device)
-        maker = GroupMaker(pack, encoder, coarse, size, options.groups, front_coarse=front_coarse)
-        self.cache = ViewCache(maker, options.cache, seed=seed, kinds=options.kinds)
+        self.cache = view_cache(pack, options, seed=seed, autoencoder=self.autoencoder, unet=unet)
         self.cache.advance(0)  # before the loop's clock starts
 
     def batch(self, step: int, generator: torch.Generator) -> ViewsBatch:
@@ -157,6 +152,24 @@ class ViewDenoiser(nn.Module):
         return diffusion_loss(
             self.unet, options.schedule, views, groups.clean, batch.generator, options.loss, self.pictures
         )
+
+
+def view_cache(
+    pack: ObjectPack,
+    options: ViewsOptions,
+    *,
+    seed: int,
+    autoencoder: ImageAutoencoder | None = None,
+    unet: MultiViewUNet | None = None,
+) -> ViewCache:
+    """The groups that `ViewsTask` learns from, still empty; the networks are read where they are not at hand."""
+    device, encoder = pack.device, deepcopy(autoencoder or _autoencoder(options))
+    unet = unet or denoiser_networks(options, encoder.latent_channels)[0]
+    size = PIXELS_PER_LATENT * int(unet.config["sample_size"])
+    nn.Module.to(encoder, device, torch.float16 if device.type == "cuda" else torch.float32)
+    front_coarse, coarse = _coarse(options, size, device)
+    maker = GroupMaker(pack, encoder, coarse, size, options.groups, front_coarse=front_coarse)
+    return ViewCache(maker, options.cache, seed=seed, kinds=options.kinds)
 
 
 def denoiser_networks(options: ViewsOptions, latent_channels: int) -> tuple[MultiViewUNet, ImageEncoder]:

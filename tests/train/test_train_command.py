@@ -9,10 +9,13 @@ import yaml
 from infinitemesh.cli import main
 from infinitemesh.errors import InputError
 from infinitemesh.train.command import train_command
+from infinitemesh.train.fill_cache import main as fill_cache
 from infinitemesh.train.loop import LoopConfig
 from infinitemesh.train.recipes import Recipe, ReconstructionRecipe, smoke_loop
+from infinitemesh.train.view_groups import GroupMaker
 
-POINTS = Path(__file__).parents[2] / "configs" / "train" / "reconstruction_points.yaml"
+CONFIGS = Path(__file__).parents[2] / "configs" / "train"
+POINTS, VIEWS = CONFIGS / "reconstruction_points.yaml", CONFIGS / "views_single.yaml"
 
 
 def changed(tmp_path: Path, *where: str, value: object) -> str:
@@ -100,3 +103,24 @@ def test_options_on_the_command_line_win_over_the_file(pack_folder, tmp_path):
     loop = json.loads((tmp_path / "run" / "config.json").read_text())["loop"]
     assert loop["seed"] == 7
     assert loop["learning_rate"] == float(yaml.safe_load(POINTS.read_text())["loop"]["learning_rate"])
+
+
+def test_a_cache_filled_beforehand_is_the_one_that_is_trained_on(pack_folder, tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    words = ["--config", str(VIEWS), "--packs", f"[{pack_folder}]", "--smoke", "true"]
+    words += ["--recipe.init_args.options.cache.folder", str(folder)]
+    with pytest.raises(InputError, match="0/4"):
+        fill_cache(words)
+    fill_cache(["1/2", *words])
+    assert len(list(folder.iterdir())) == 1
+    fill_cache(["0/2", *words])
+    made = []
+    make = GroupMaker.make
+    monkeypatch.setattr(GroupMaker, "make", lambda self, kind, *rest: made.append(kind) or make(self, kind, *rest))
+    assert train_command([*words, "--out", str(tmp_path / "run")]).step == 3
+    assert sorted(made) == ["between"] * 2 + ["main"] * 2, "one batch of each kind a step after the first, none before"
+
+
+def test_only_views_have_a_cache_to_fill(pack_folder):
+    with pytest.raises(InputError, match="ReconstructionRecipe keeps no view cache"):
+        fill_cache(["0/1", "--config", str(POINTS), "--packs", f"[{pack_folder}]", "--smoke", "true"])

@@ -173,6 +173,30 @@ def test_a_folder_spares_making_the_first_entries_again(maker, tmp_path, monkeyp
     assert ViewCache(maker, options, seed=1).fingerprint() != first.fingerprint()
 
 
+def test_processes_that_share_a_folder_make_the_files_of_one(maker, tmp_path, monkeypatch):
+    monkeypatch.setattr("infinitemesh.train.view_cache.ENTRIES_PER_FILE", 2)
+    options = replace(FEW, every=0, first=None, folder=tmp_path / "shared")
+    for part in (1, 0):
+        ViewCache(maker, options, seed=0).keep(part, 2)
+    files = sorted(path.name for path in (tmp_path / "shared").iterdir())
+    assert len(files) == 4, "two batches of two entries, of two kinds"
+    alone = ViewCache(maker, replace(options, folder=None), seed=0)
+    alone.advance(0)
+    (tmp_path / "shared" / files[-1]).unlink()
+    made = []
+    make = maker.make
+    monkeypatch.setattr(maker, "make", lambda kind, *rest: made.append(kind) or make(kind, *rest))
+    together = ViewCache(maker, options, seed=0)
+    together.advance(0)
+    assert made == [files[-1].split("-")[1]], "only what is missing is made"
+    assert sorted(path.name for path in (tmp_path / "shared").iterdir()) == files
+    for kind in alone.kinds:
+        for name, column in alone.stores[kind].columns.items():
+            assert torch.equal(column, together.stores[kind].columns[name]), (kind, name)
+    with pytest.raises(InputError, match="part 2 of 2"):
+        together.keep(2, 2)
+
+
 def test_fewer_entries_of_the_views_between_are_the_first_of_them(maker):
     whole, fewer = (ViewCache(maker, replace(FEW, first=None, every=0, between=n), seed=3) for n in (None, 2))
     for cache in (whole, fewer):
