@@ -1,19 +1,21 @@
 """Makes the view cache of a training run beforehand, in as many processes as one likes.
 
-    for part in 0 1 2 3; do python -m infinitemesh.train.fill_cache $part/4 --config views.yaml --packs ... & done; wait
-    infinitemesh train --config views.yaml --packs ...
+    for k in 0 1 2 3; do python -m infinitemesh.train.fill_cache --part $k/4 --config CONFIG --packs ... & done; wait
+    infinitemesh train --config CONFIG --packs ...
 
 Both are given the same options, `recipe.init_args.options.cache.folder` among them. Groups are drawn by many small
 steps that leave most of a GPU idle, so several processes share one well; the files are those of a single process, bit
-for bit.
+for bit. A run in several processes has a cache for each: `--process 0/2` and `--process 1/2`.
 """
 
+import argparse
 import re
 import sys
 from collections.abc import Sequence
 
 import torch
 
+from infinitemesh.data.gather import take_objects
 from infinitemesh.errors import InfiniteMeshError, InputError
 from infinitemesh.train.command import objects_of, parsed
 from infinitemesh.train.loop import LoopConfig
@@ -21,8 +23,10 @@ from infinitemesh.train.recipes import ViewsRecipe
 from infinitemesh.train.views import view_cache
 
 
-def fill_cache(part: int, parts: int, arguments: Sequence[str]) -> None:
-    """`arguments` are those of `infinitemesh train`, of a run in one process."""
+def fill_cache(
+    arguments: Sequence[str], *, part: int = 0, parts: int = 1, process: int = 0, processes: int = 1
+) -> None:
+    """`arguments` are those of `infinitemesh train`; `process` is that of the run whose cache is filled."""
     run = parsed(arguments)
     recipe, loop, device = run["recipe"], run["loop"], run["device"]
     if not isinstance(recipe, ViewsRecipe):
@@ -33,20 +37,30 @@ def fill_cache(part: int, parts: int, arguments: Sequence[str]) -> None:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() and not run["smoke"] else "cpu"
     pack = objects_of(run["packs"], device=device, source_weights=run["source_weights"], smoke=run["smoke"])
+    if processes > 1:
+        pack = take_objects(pack, torch.arange(process, len(pack), processes))
     torch.manual_seed(loop.seed)  # fresh networks of a smoke run are the run's
     view_cache(pack, recipe.options, seed=loop.seed).keep(part, parts)
 
 
-def main(arguments: Sequence[str]) -> None:
-    """`PART/PARTS`, then what `infinitemesh train` would be given."""
-    share = re.fullmatch(r"(\d+)/(\d+)", arguments[0]) if arguments else None
-    if share is None:
-        raise InputError("begin with which part of how many this process makes, such as 0/4")
-    fill_cache(int(share[1]), int(share[2]), arguments[1:])
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Fills the view cache of a training run.", allow_abbrev=False)
+    parser.add_argument("--part", type=_share, default=(0, 1), metavar="K/N", help="the files that this process makes")
+    parser.add_argument("--process", type=_share, default=(0, 1), metavar="K/N", help="of the run whose cache it is")
+    args, rest = parser.parse_known_args(arguments)
+    (part, parts), (process, processes) = args.part, args.process
+    fill_cache(rest, part=part, parts=parts, process=process, processes=processes)
+
+
+def _share(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if found is None or int(found[1]) >= int(found[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the kind 0/4, which counts from 0/4 to 3/4")
+    return int(found[1]), int(found[2])
 
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1:])
+        main()
     except InfiniteMeshError as error:
         sys.exit(f"error: {error}")

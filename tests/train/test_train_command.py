@@ -109,11 +109,9 @@ def test_a_cache_filled_beforehand_is_the_one_that_is_trained_on(pack_folder, tm
     folder = tmp_path / "cache"
     words = ["--config", str(VIEWS), "--packs", f"[{pack_folder}]", "--smoke", "true"]
     words += ["--recipe.init_args.options.cache.folder", str(folder)]
-    with pytest.raises(InputError, match="0/4"):
-        fill_cache(words)
-    fill_cache(["1/2", *words])
+    fill_cache([*words, "--part", "1/2"])
     assert len(list(folder.iterdir())) == 1
-    fill_cache(["0/2", *words])
+    fill_cache(["--part", "0/2", *words])
     made = []
     make = GroupMaker.make
     monkeypatch.setattr(GroupMaker, "make", lambda self, kind, *rest: made.append(kind) or make(self, kind, *rest))
@@ -121,6 +119,13 @@ def test_a_cache_filled_beforehand_is_the_one_that_is_trained_on(pack_folder, tm
     assert sorted(made) == ["between"] * 2 + ["main"] * 2, "one batch of each kind a step after the first, none before"
 
 
+@pytest.mark.parametrize("share", ["2/2", "1", "-1/2"])
+def test_a_part_is_one_of_so_many(share, capsys):
+    with pytest.raises(SystemExit):
+        fill_cache([f"--part={share}"])
+    assert "0/4 to 3/4" in capsys.readouterr().err
+
+
 def test_only_views_have_a_cache_to_fill(pack_folder):
     with pytest.raises(InputError, match="ReconstructionRecipe keeps no view cache"):
-        fill_cache(["0/1", "--config", str(POINTS), "--packs", f"[{pack_folder}]", "--smoke", "true"])
+        fill_cache(["--config", str(POINTS), "--packs", f"[{pack_folder}]", "--smoke", "true"])
