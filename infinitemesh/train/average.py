@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from diffusers import ModelMixin
 
+from infinitemesh.bundle import open_network
 from infinitemesh.errors import CheckpointError, InputError
-from infinitemesh.hub import load_network, save_network
-from infinitemesh.models.lrm import LargeReconstructionModel
+from infinitemesh.hub import save_network
 
 FROZEN = ("semantics.backbone.", "semantics.recognition.")
 STARTED_AT_ZERO = ("projection_lift.mix_spread.", "semantics.")  # parts that the first may be without,
@@ -24,18 +25,19 @@ BEHIND_A_ZERO = ("semantics.recognised.boiled.",)  # and what in them comes befo
 
 
 @torch.no_grad()
-def averaged(first: str | Path, second: str | Path, share: float = 0.5) -> LargeReconstructionModel:
+def averaged(first: str | Path, second: str | Path, share: float = 0.5) -> ModelMixin:
     """The second network, each tensor moved to (1 - share) of the first's and `share` of its own.
 
-    Tensors of parts that the first is without, and that start as no change, count as zero there: such a part says
+    Folders are of networks of one class, also of a pipeline's. Tensors of parts that the first is without, and that start as no change, count as zero there: such a part says
     `share` of what it says in the second. What is frozen is the second's. Raises InputError for a share outside
     [0, 1], CheckpointError for networks that do not fit.
     """
     if not 0 <= share <= 1:
         raise InputError(f"the share of the second network is in [0, 1], got {share}")
-    before = load_network(LargeReconstructionModel, first).state_dict()
-    network = load_network(LargeReconstructionModel, second)
-    after = network.state_dict()
+    original, network = open_network(ModelMixin, first), open_network(ModelMixin, second)
+    if type(original) is not type(network):
+        raise CheckpointError(f"{first} is of a {type(original).__name__}, {second} of a {type(network).__name__}")
+    before, after = original.state_dict(), network.state_dict()
     strange = [name for name in after if name not in before and not name.startswith(STARTED_AT_ZERO)]
     strange += [name for name in before if name not in after or before[name].shape != after[name].shape]
     if strange:
@@ -43,13 +45,17 @@ def averaged(first: str | Path, second: str | Path, share: float = 0.5) -> Large
             f"{second} was not trained on from {first}: {', '.join(sorted(strange)[:5])} are not in both"
         )
     for name, tensor in after.items():
-        if not name.startswith(FROZEN) and (name in before or not name.startswith(BEHIND_A_ZERO)):
+        if (
+            after[name].is_floating_point()
+            and not name.startswith(FROZEN)
+            and (name in before or not name.startswith(BEHIND_A_ZERO))
+        ):
             tensor.copy_(torch.lerp(before.get(name, torch.zeros_like(tensor)), tensor, share))
     return network
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Averages the weights of two reconstructions.")
+    parser = argparse.ArgumentParser(description="Averages the weights of two networks.")
     parser.add_argument("first", type=Path, help="a network's folder")
     parser.add_argument("second", type=Path, help="a network that was trained on from it")
     parser.add_argument("out", type=Path)

@@ -6,7 +6,9 @@ from torch.testing import assert_close
 
 from infinitemesh.errors import CheckpointError, InputError
 from infinitemesh.hub import save_network
+from infinitemesh.models.image_encoder import ImageEncoder
 from infinitemesh.models.lrm import LargeReconstructionModel
+from infinitemesh.models.multiview_unet import MultiViewUNet
 from infinitemesh.train.average import averaged, main
 
 SEMANTICS = {"semantic_layers": 2, "semantic_dim": 16, "semantic_heads": 2, "semantic_size": 28}
@@ -44,3 +46,23 @@ def test_networks_that_do_not_fit_are_refused_and_nothing_is_written(folders, tm
     assert not (tmp_path / "out").exists()
     main([str(first), str(second), str(tmp_path / "out"), "--share", "0.25"])
     assert (tmp_path / "out" / "config.json").exists()
+
+
+@pytest.mark.parametrize("network", [MultiViewUNet, ImageEncoder])
+def test_networks_of_the_front_half_have_means_too(network, tmp_path):
+    torch.manual_seed(0)
+    both = [network.preset("tiny") for _ in range(2)]
+    first, second = (save_network(each, tmp_path / str(k)) for k, each in enumerate(both))
+    mean = averaged(first, second, 0.25)
+    assert type(mean) is network
+    before, after = (each.state_dict() for each in both)
+    for name, tensor in mean.state_dict().items():
+        assert_close(tensor, before[name] * 0.75 + after[name] * 0.25)
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_networks_of_two_kinds_have_no_mean(tmp_path):
+    first = save_network(ImageEncoder.preset("tiny"), tmp_path / "a")
+    second = save_network(MultiViewUNet.preset("tiny"), tmp_path / "b")
+    with pytest.raises(CheckpointError, match=r"ImageEncoder.*MultiViewUNet"):
+        averaged(first, second)
