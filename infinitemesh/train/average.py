@@ -28,9 +28,9 @@ BEHIND_A_ZERO = ("semantics.recognised.boiled.",)  # and what in them comes befo
 def averaged(first: str | Path, second: str | Path, share: float = 0.5) -> ModelMixin:
     """The second network, each tensor moved to (1 - share) of the first's and `share` of its own.
 
-    Folders are of networks of one class, also of a pipeline's. Tensors of parts that the first is without, and that start as no change, count as zero there: such a part says
-    `share` of what it says in the second. What is frozen is the second's. Raises InputError for a share outside
-    [0, 1], CheckpointError for networks that do not fit.
+    Folders are of networks of one class, also a pipeline's. Tensors of parts that the first is without, and that start
+    as no change, count as zero there: such a part says `share` of what it says in the second. What is frozen is the
+    second's. Raises InputError for a share outside [0, 1], CheckpointError for networks that do not fit.
     """
     if not 0 <= share <= 1:
         raise InputError(f"the share of the second network is in [0, 1], got {share}")
@@ -45,11 +45,8 @@ def averaged(first: str | Path, second: str | Path, share: float = 0.5) -> Model
             f"{second} was not trained on from {first}: {', '.join(sorted(strange)[:5])} are not in both"
         )
     for name, tensor in after.items():
-        if (
-            after[name].is_floating_point()
-            and not name.startswith(FROZEN)
-            and (name in before or not name.startswith(BEHIND_A_ZERO))
-        ):
+        is_trained = tensor.is_floating_point() and not name.startswith(FROZEN)
+        if is_trained and (name in before or not name.startswith(BEHIND_A_ZERO)):
             tensor.copy_(torch.lerp(before.get(name, torch.zeros_like(tensor)), tensor, share))
     return network
 
