@@ -1,5 +1,8 @@
 """Flat charts packed by xatlas into a square texture. Without torch: `helpers` run it."""
 
+import atexit
+import ctypes
+from collections import deque
 from typing import NamedTuple
 
 import numpy as np
@@ -7,6 +10,27 @@ import xatlas
 
 PACKING_SCALES = (0.75, 0.71, 0.67)  # of a packing without waste
 MAX_PACKINGS = 8
+RESTING = 6  # atlases
+_resting: deque[xatlas.Atlas] = deque(maxlen=RESTING)
+
+
+def new_atlas() -> xatlas.Atlas:
+    """An atlas that goes only when RESTING others have come after it.
+
+    xatlas' destructor waits for its worker threads, whom it wakes without their lock: one that was just about to sleep
+    after the last work sleeps through it, and the process stands still, with Python's lock (seen once in 2,000 packings
+    on a busy machine). By then they have long been asleep.
+    """
+    atlas = xatlas.Atlas()
+    _resting.append(atlas)
+    return atlas
+
+
+@atexit.register
+def _leave_to_the_system() -> None:
+    """What rests when Python ends is not destroyed at all."""
+    for atlas in _resting:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(atlas))
 
 
 def pack(flat: np.ndarray, faces: np.ndarray, resolution: int, padding: int) -> tuple[np.ndarray, np.ndarray]:
@@ -41,7 +65,7 @@ def _pack_at(flat: np.ndarray, faces: np.ndarray, scale: float, padding: int) ->
     options.texels_per_unit = scale / block
     options.padding = 1
     options.bilinear = False  # would reserve a border for filtering, which the free blocks hold
-    atlas = xatlas.Atlas()
+    atlas = new_atlas()
     atlas.add_uv_mesh(flat, faces.astype(np.uint32))
     atlas.generate(xatlas.ChartOptions(), options)
     vertex_of, _, uv = atlas[0]

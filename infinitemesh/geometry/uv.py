@@ -17,7 +17,7 @@ from torch import Tensor
 
 from infinitemesh.errors import InputError
 from infinitemesh.geometry.box_charts import Charts, box_charts, into_own_cells
-from infinitemesh.geometry.packing import pack
+from infinitemesh.geometry.packing import new_atlas, pack
 from infinitemesh.helpers import helped
 from infinitemesh.steps import step
 
@@ -100,7 +100,7 @@ def _xatlas_charts(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"]) ->
     options = xatlas.ChartOptions()
     for name, value in XATLAS_CHART_OPTIONS.items():
         setattr(options, name, value)
-    atlas = xatlas.Atlas()
+    atlas = new_atlas()
     extent = float(np.ptp(points, axis=0).max())
     atlas.add_mesh(points * np.float32(1000 / max(extent, 1e-30)), corners.astype(np.uint32))
     atlas.generate(options, xatlas.PackOptions())

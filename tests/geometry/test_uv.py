@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -130,3 +133,25 @@ def test_bad_meshes_are_refused():
         unwrap(vertices / 0, faces)
     with pytest.raises(InputError, match="16 texels"):
         unwrap(vertices, faces, resolution=4)
+
+
+MANY_PACKINGS = """
+import numpy as np
+from infinitemesh.geometry.packing import pack
+corner = np.random.default_rng(0).random((40, 1, 2)) * 50
+flat = (corner + np.array([[0, 0], [2, 0], [2, 3], [0, 3]])).reshape(-1, 2).astype(np.float32)
+first = np.arange(0, 160, 4)[:, None]
+faces = np.concatenate([first + [0, 1, 2], first + [0, 2, 3]])
+for _ in range(800):
+    pack(flat, faces, 256, 2)
+"""
+
+
+def test_thousands_of_packings_in_four_processes_come_to_an_end():
+    """Atlases that are destroyed right after their last use wait forever, one in a few thousand: half of the runs."""
+    running = [subprocess.Popen([sys.executable, "-c", MANY_PACKINGS]) for _ in range(4)]
+    try:
+        assert [process.wait(timeout=250) for process in running] == [0] * 4
+    finally:
+        for process in running:
+            process.kill()
