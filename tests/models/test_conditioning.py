@@ -125,8 +125,8 @@ def test_both_branches_in_one_call_answer_as_each_would_alone(num_domains):
         return unet(c.inputs(noisy), torch.tensor(500), c.tokens, c.labels, num_views=2, num_domains=d).sample
 
     without, conditioned = split_guidance(answer(join_guidance(noisy, noisy, d), conditions.with_unconditional(d)), d)
-    torch.testing.assert_close(without, answer(noisy, conditions.unconditional()), atol=1e-5, rtol=0)
-    torch.testing.assert_close(conditioned, answer(noisy, conditions), atol=1e-5, rtol=0)
+    torch.testing.assert_close(without, answer(noisy, conditions.unconditional()), atol=5e-5, rtol=0)
+    torch.testing.assert_close(conditioned, answer(noisy, conditions), atol=5e-5, rtol=0)
     naive = answer(noisy.repeat(2, 1, 1, 1), Conditions.cat([conditions.unconditional(), conditions]))[rows:]
     assert (num_domains == 1) == torch.allclose(naive, conditioned, atol=1e-3)
 

@@ -156,7 +156,7 @@ def test_a_folded_conversion_is_the_published_network_in_evaluation_mode(publish
             found, expected = ours(rgb), published((rgb - MEAN) / STD)
         assert found.shape == (2, 1280) and expected.std() > 0.1
         assert (expected[0] - expected[1]).abs().max() > 1e-2, "the pictures are told apart"
-        assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        assert_close(found, expected, atol=5e-4, rtol=1e-4)
     as_trained = (rgb * 255 - 127) / 128
     assert_close((rgb - MEAN) / STD, as_trained, atol=2e-4, rtol=0)
 

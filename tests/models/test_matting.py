@@ -36,7 +36,7 @@ def test_the_bundled_network_equals_the_converted_onnx():
     expected = load_file(FIXTURES / "matting" / "prototype.safetensors")["saliency"]
     found = bundled().saliency(normalised_picture())[0, 0, ::8, ::8]
     assert expected.max() > 0.9 and expected.min() < 0.1
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found, expected, atol=5e-5, rtol=0)
 
 
 @torch.no_grad()
