@@ -51,16 +51,20 @@ def train_run(
         smoke: the same recipe in seconds, on a CPU.
         source_weights: how many times as often the objects of a source are drawn as their packs say.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() and not smoke else "cpu"
+    device = device_of(device, smoke=smoke)
     if smoke:
         recipe, loop = recipe.smoke(), smoke_loop(loop)
     processes = PartialState(cpu=device == "cpu")
     if processes.num_processes > 1 and device == "cuda":
         device = str(processes.device)
-    pack = objects_of(packs, device=device, source_weights=source_weights, smoke=smoke)
-    if processes.num_processes > 1:  # each has its own objects: half the points to make, twice the variety a step
-        pack = take_objects(pack, torch.arange(processes.process_index, len(pack), processes.num_processes))
+    pack = objects_of(
+        packs,
+        source_weights,
+        device=device,
+        smoke=smoke,
+        process=processes.process_index,
+        processes=processes.num_processes,
+    )
     log.info("%d objects", len(pack))
     perceptual = None if lpips is None else load_lpips("squeeze", weights=lpips).to(device)
     torch.manual_seed(loop.seed)  # fresh weights are the seed's too
@@ -68,12 +72,28 @@ def train_run(
     return train(task, loop, out, resume=resume)
 
 
+def device_of(device: str, *, smoke: bool) -> str:
+    """Where a run trains: `auto` is a GPU where there is one, but for smoke runs."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() and not smoke else "cpu"
+
+
 def objects_of(
-    packs: Sequence[Path], *, device: str, source_weights: Mapping[str, float] | None, smoke: bool
+    packs: Sequence[Path],
+    source_weights: Mapping[str, float] | None,
+    *,
+    device: str,
+    smoke: bool,
+    process: int,
+    processes: int,
 ) -> ObjectPack:
-    """What is trained on, before processes share it out."""
+    """What one process of a run trains on."""
     pack = load_packs(packs, device=device, texture_px=16 if smoke else None)
-    return reweighted(pack, source_weights or {})
+    pack = reweighted(pack, source_weights or {})
+    if processes > 1:  # each has its own objects: half the points to make, twice the variety a step
+        pack = take_objects(pack, torch.arange(process, len(pack), processes))
+    return pack
 
 
 def train_command(arguments: Sequence[str]) -> Progress:

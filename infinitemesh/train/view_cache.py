@@ -151,7 +151,7 @@ class ViewCache:
     def _description(self) -> dict:
         options, maker = self.options, self.maker
         return {
-            "entries": {kind: min(options.first or options.of(kind), options.of(kind)) for kind in self.kinds},
+            "entries": {kind: batches * options.at_once for kind, batches in self._first().items()},
             "at_once": options.at_once,
             "half": options.half,
             "seed": self.seed,

@@ -15,7 +15,7 @@ from infinitemesh.train.recipes import Recipe, ReconstructionRecipe, smoke_loop
 from infinitemesh.train.view_groups import GroupMaker
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "train"
-POINTS, VIEWS = CONFIGS / "reconstruction_points.yaml", CONFIGS / "views_single.yaml"
+POINTS, VIEWS = CONFIGS / "reconstruction_points.yaml", CONFIGS / "views_new_groups.yaml"
 
 
 def changed(tmp_path: Path, *where: str, value: object) -> str:
